@@ -1,0 +1,55 @@
+"""What all tests share: the kernel cache, hypothesis profiles and the real data."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Compiled kernels are kept between runs; the cache itself is keyed by a hash of the kernel sources.
+os.environ.setdefault("FANNS_CACHE_DIR", str(ROOT / ".fanns-cache"))
+
+# "quick" is what a plain run uses: seeded and small, so that two runs do the same work.
+hypothesis.settings.register_profile(
+    "quick", derandomize=True, max_examples=50, deadline=None, print_blob=True
+)
+hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def data_folder(name: str) -> Path:
+    """A folder of real data, or a skip that says where it was looked for."""
+    base = Path(os.environ.get("FANNS_TEST_DATA", ROOT.parent / "shared" / "data"))
+    folder = base / name
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}; set FANNS_TEST_DATA to the folder above it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arxiv_folder() -> Path:
+    """The folder that holds papers-*.parquet and queries.parquet."""
+    return data_folder("arxiv")
+
+
+@pytest.fixture(scope="session")
+def arxiv_table(arxiv_folder: Path) -> pa.Table:
+    """100,000 arXiv records; embedding is fixed_size_list<float>[384] of unit length."""
+    files = sorted(arxiv_folder.glob("papers-*.parquet"))
+    return pa.concat_tables([pq.read_table(file) for file in files])
+
+
+@pytest.fixture(scope="session")
+def arxiv_sample(arxiv_folder: Path) -> pa.Table:
+    """The first 10,000 of the arXiv records: for tests that build an index."""
+    return pq.read_table(arxiv_folder / "papers-0.parquet").slice(0, 10_000)
+
+
+@pytest.fixture(scope="session")
+def arxiv_queries(arxiv_folder: Path) -> pa.Table:
+    """1,000 other arXiv records, whose embedding is that of the title alone."""
+    return pq.read_table(arxiv_folder / "queries.parquet")
