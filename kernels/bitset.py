@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fanns.kernels.intrinsics import popcount, trailing_zeros
-from fanns.kernels.jit import kernel
+from fanns.kernels.jit import Array, kernel
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
@@ -18,7 +18,7 @@ FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
-def pack(mask, words):
+def pack(mask: Array, words: Array) -> int:
     """words = the bitmap of mask (bool[n]); returns how many rows are set."""
     n = mask.shape[0]
     total = 0
@@ -33,14 +33,14 @@ def pack(mask, words):
 
 
 @kernel
-def unpack(words, mask):
+def unpack(words: Array, mask: Array) -> None:
     """mask (bool[n]) = the bits of words."""
     for r in range(mask.shape[0]):
         mask[r] = (words[r >> 6] >> np.uint64(r & 63)) & ONE != ZERO
 
 
 @kernel
-def count(words):
+def count(words: Array) -> int:
     """How many bits are set."""
     total = 0
     for w in range(words.shape[0]):
@@ -49,7 +49,7 @@ def count(words):
 
 
 @kernel
-def count_range(words, start, stop):
+def count_range(words: Array, start: int, stop: int) -> int:
     """How many of the rows start <= r < stop are set."""
     if stop <= start:
         return 0
@@ -58,22 +58,23 @@ def count_range(words, start, stop):
     head = FULL << np.uint64(start & 63)
     tail = FULL >> np.uint64(63 - ((stop - 1) & 63))
     if first == last:
-        return np.int64(popcount(words[first] & head & tail))
-    total = np.int64(popcount(words[first] & head)) + popcount(words[last] & tail)
+        total: int = popcount(words[first] & head & tail)
+        return total
+    total = popcount(words[first] & head) + popcount(words[last] & tail)
     for w in range(first + 1, last):
         total += popcount(words[w])
     return total
 
 
 @kernel
-def count_ranges(words, offsets, counts):
+def count_ranges(words: Array, offsets: Array, counts: Array) -> None:
     """counts[c] = how many rows offsets[c] <= r < offsets[c + 1] are set: the local selectivity."""
     for c in range(counts.shape[0]):
         counts[c] = count_range(words, offsets[c], offsets[c + 1])
 
 
 @kernel
-def intersect(a, b, out):
+def intersect(a: Array, b: Array, out: Array) -> int:
     """out = a & b; returns the count."""
     total = 0
     for w in range(out.shape[0]):
@@ -84,7 +85,7 @@ def intersect(a, b, out):
 
 
 @kernel
-def unite(a, b, out):
+def unite(a: Array, b: Array, out: Array) -> int:
     """out = a | b; returns the count."""
     total = 0
     for w in range(out.shape[0]):
@@ -95,7 +96,7 @@ def unite(a, b, out):
 
 
 @kernel
-def subtract(a, b, out):
+def subtract(a: Array, b: Array, out: Array) -> int:
     """out = a & ~b; returns the count."""
     total = 0
     for w in range(out.shape[0]):
@@ -106,7 +107,7 @@ def subtract(a, b, out):
 
 
 @kernel
-def fill(n, out):
+def fill(n: int, out: Array) -> None:
     """Set all n rows."""
     for w in range(out.shape[0]):
         out[w] = FULL
@@ -115,7 +116,7 @@ def fill(n, out):
 
 
 @kernel
-def rows_of_words(words, rows):
+def rows_of_words(words: Array, rows: Array) -> int:
     """The set rows in order, at most rows.shape[0] of them; returns how many were written."""
     capacity = rows.shape[0]
     found = 0
@@ -131,7 +132,7 @@ def rows_of_words(words, rows):
 
 
 @kernel
-def set_rows(rows, words):
+def set_rows(rows: Array, words: Array) -> None:
     """Set the bits of rows in words, which the caller has cleared or filled."""
     for i in range(rows.shape[0]):
         r = rows[i]
@@ -139,29 +140,29 @@ def set_rows(rows, words):
 
 
 @kernel
-def rows_in_words(rows, words, out):
+def rows_in_words(rows: Array, words: Array, out: Array) -> int:
     """out = those of rows whose bit is set, in order; returns how many."""
     found = 0
     for i in range(rows.shape[0]):
         r = rows[i]
         out[found] = r  # overwritten when the bit is not set: no branch to mispredict
-        found += np.int64((words[r >> 6] >> np.uint64(r & 63)) & ONE)
+        found += int((words[r >> 6] >> np.uint64(r & 63)) & ONE)
     return found
 
 
 @kernel
-def rows_not_in_words(rows, words, out):
+def rows_not_in_words(rows: Array, words: Array, out: Array) -> int:
     """out = those of rows whose bit is not set, in order; returns how many."""
     found = 0
     for i in range(rows.shape[0]):
         r = rows[i]
         out[found] = r
-        found += np.int64(~(words[r >> 6] >> np.uint64(r & 63)) & ONE)
+        found += int(~(words[r >> 6] >> np.uint64(r & 63)) & ONE)
     return found
 
 
 @kernel
-def lower_bound(rows, value, start):
+def lower_bound(rows: Array, value: int, start: int) -> int:
     """The first i >= start with rows[i] >= value, by doubling steps: cheap when it is near."""
     n = rows.shape[0]
     step = 1
@@ -182,7 +183,7 @@ def lower_bound(rows, value, start):
 
 
 @kernel
-def intersect_rows(few, many, out):
+def intersect_rows(few: Array, many: Array, out: Array) -> int:
     """out = the rows in both sorted lists, galloping through `many`; returns how many."""
     found = 0
     at = 0
@@ -197,7 +198,7 @@ def intersect_rows(few, many, out):
 
 
 @kernel
-def unite_rows(a, b, out):
+def unite_rows(a: Array, b: Array, out: Array) -> int:
     """out = the rows in either sorted list (room for both); returns how many."""
     i = 0
     j = 0
