@@ -226,7 +226,9 @@ class _World:
         """Log odds [c, c] that a paper of one category is cross-listed to another."""
         fields = np.array([field_of(c.archive) for c in self.categories])
         same_archive = self._archive_of[:, None] == self._archive_of[None, :]
-        affinity = 3.0 * same_archive + 1.2 * (fields[:, None] == fields[None, :])
+        affinity: NDArray[np.float64] = 3.0 * same_archive + 1.2 * (
+            fields[:, None] == fields[None, :]
+        )
         np.fill_diagonal(affinity, -np.inf)
         return affinity
 
@@ -284,8 +286,9 @@ def _name(number: int) -> str:
 
 def _submitted(rng: np.random.Generator, count: int) -> Ints:
     """Days since 1970 with a density that grows linearly from the first day to the last."""
-    share = np.sqrt(rng.random(count) * 0.96 + 0.04 * rng.random(count) ** 2)
-    return FIRST_DAY + (share * (LAST_DAY - FIRST_DAY)).astype(np.int64)
+    share = np.sqrt(rng.random(count))  # a linear density has a quadratic distribution
+    days: Ints = FIRST_DAY + (share * (LAST_DAY - FIRST_DAY)).astype(np.int64)
+    return days
 
 
 def _revisions(rng: np.random.Generator, days: Ints) -> tuple[pa.Array, pa.Array]:
