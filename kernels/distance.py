@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fanns.kernels.intrinsics import dot_float, squared_l2_float
-from fanns.kernels.jit import Array, kernel
+from fanns.kernels.jit import Array, Integer, kernel
 
 COSINE = 0
 L2 = 1
@@ -27,12 +27,12 @@ def exact_view(vectors: Array) -> Array:
 @kernel
 def query_norm(query: Array) -> float:
     """Length of a query in float64."""
-    return math.sqrt(dot_float(query.reshape(1, query.shape[0]), 0, query))
+    return math.sqrt(dot_float(query, 0, query))
 
 
 @kernel
 def row_distance(
-    metric: int, vectors: Array, norms: Array, row: int, query: Array, norm: float
+    metric: int, vectors: Array, norms: Array, row: Integer, query: Array, norm: float
 ) -> float:
     """Distance of `vectors[row]` to a query whose length is `norm`.
 
@@ -47,7 +47,10 @@ def row_distance(
     lengths = norm * norms[row]
     if lengths == 0.0:
         return 1.0
-    return min(max(1.0 - dot / lengths, 0.0), 2.0)
+    distance = 1.0 - dot / lengths
+    if distance < 0.0:
+        return 0.0
+    return 2.0 if distance > 2.0 else distance
 
 
 @kernel

@@ -68,8 +68,10 @@ def _data(context: Any, builder: ir.IRBuilder, kind: Type, array: ir.Value) -> i
 
 
 def _row(context: Any, builder: ir.IRBuilder, kind: Type, array: ir.Value, row: ir.Value) -> Any:
-    """Address and length of a row of a 2-D array whose rows are contiguous."""
+    """Address and length of a row of a 2-D array with contiguous rows; of a 1-D array, itself."""
     view = context.make_array(kind)(context, builder, array)
+    if kind.ndim == 1:
+        return builder.ptrtoint(view.data, I64), cgutils.unpack_tuple(builder, view.shape)[0]
     step = cgutils.unpack_tuple(builder, view.strides)[0]
     length = cgutils.unpack_tuple(builder, view.shape)[1]
     address = builder.add(builder.ptrtoint(view.data, I64), builder.mul(row, step))
@@ -258,7 +260,10 @@ def _float_sum(squared: bool, vectors: Type, query: Type) -> Any:
 
 @intrinsic
 def dot_float(typingctx, vectors, row, query):  # type: ignore[no-untyped-def]
-    """`sum(vectors[row] * query)` in float64; vectors float32/float64/int8/uint16 (= float16)."""
+    """`sum(vectors[row] * query)` in float64; vectors float32/float64/int8/uint16 (= float16).
+
+    A 1-D array in the place of `vectors` is one row, whatever the row number.
+    """
     return _float_sum(False, vectors, query)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fanns.kernels.distance import query_norm, row_distance
 from fanns.kernels.intrinsics import prefetch_row
-from fanns.kernels.jit import Array, kernel
+from fanns.kernels.jit import Array, Integer, kernel
 from fanns.kernels.topk import push, sort_heap
 
 AHEAD = 3
@@ -20,33 +20,34 @@ def rerank(
     norms: Array,
     metric: int,
     rows: Array,
-    count: int,
+    count: Integer,
     ties: Array,
-    k: int,
+    k: Integer,
     out_rows: Array,
     out_distances: Array,
-) -> int:
+) -> Integer:
     """Order the first `count` of `rows` by distance to the query, then by tie; keep the best k.
 
     query float32[d]; vectors [n, d]; norms float64[n]; rows int32; ties int64[n]. Writes
     out_rows int32[>= k] and out_distances float64[>= k] and gives the number found, min(k, count).
     """
-    k = min(k, count)
+    k = k if k < count else count
     norm = query_norm(query)
     distances = np.empty(k, np.float64)
     places = np.empty(k, np.int64)
     best = np.empty(k, np.int32)
-    size = 0
-    for number in range(min(AHEAD, count)):
+    size = np.int64(0)
+    for number in range(AHEAD if AHEAD < count else count):
         prefetch_row(vectors, rows[number])
     for number in range(count):
         if number + AHEAD < count:
             prefetch_row(vectors, rows[number + AHEAD])
-        row = rows[number]
+        row = np.int64(rows[number])
         distance = row_distance(metric, vectors, norms, row, query, norm)
         if size < k or distance <= distances[0]:
             size = push(distances, places, best, size, distance, ties[row], row)
     sort_heap(distances, places, best, size)
-    out_rows[:size] = best[:size]
-    out_distances[:size] = distances[:size]
+    for place in range(size):
+        out_rows[place] = best[place]
+        out_distances[place] = distances[place]
     return size

@@ -1,16 +1,19 @@
 """The best rows seen so far: a bounded max-heap over (distance, tie), smaller is better.
 
 A heap is three arrays of one length and its current size: distances float64, ties int64, rows
-int32. The worst entry stands at place 0.
+int32. The worst entry stands at place 0. Literal numbers are wrapped (`np.int64(0)`) because numba
+compiles a callee once more for each literal.
 """
 
 from __future__ import annotations
 
-from fanns.kernels.jit import Array, kernel
+import numpy as np
+
+from fanns.kernels.jit import Array, Integer, kernel
 
 
 @kernel
-def _sink(distances: Array, ties: Array, rows: Array, place: int, size: int) -> None:
+def _sink(distances: Array, ties: Array, rows: Array, place: Integer, size: Integer) -> None:
     """Move the entry at a place down until both children are better (Williams 1964)."""
     distance, tie, row = distances[place], ties[place], rows[place]
     child = 2 * place + 1
@@ -34,8 +37,14 @@ def _sink(distances: Array, ties: Array, rows: Array, place: int, size: int) -> 
 
 @kernel
 def push(
-    distances: Array, ties: Array, rows: Array, size: int, distance: float, tie: int, row: int
-) -> int:
+    distances: Array,
+    ties: Array,
+    rows: Array,
+    size: Integer,
+    distance: float,
+    tie: Integer,
+    row: Integer,
+) -> Integer:
     """Offer an entry to a heap as long as its arrays; gives the new size.
 
     A full heap drops its worst entry, or the offered one if that is worse.
@@ -44,7 +53,7 @@ def push(
         if distance > distances[0] or (distance == distances[0] and tie >= ties[0]):
             return size
         distances[0], ties[0], rows[0] = distance, tie, row
-        _sink(distances, ties, rows, 0, size)
+        _sink(distances, ties, rows, np.int64(0), size)
         return size
     place = size
     while place > 0:
@@ -60,10 +69,10 @@ def push(
 
 
 @kernel
-def sort_heap(distances: Array, ties: Array, rows: Array, size: int) -> None:
+def sort_heap(distances: Array, ties: Array, rows: Array, size: Integer) -> None:
     """Order the first `size` entries of a heap best first, in place (heapsort)."""
     for last in range(size - 1, 0, -1):
         distances[0], distances[last] = distances[last], distances[0]
         ties[0], ties[last] = ties[last], ties[0]
         rows[0], rows[last] = rows[last], rows[0]
-        _sink(distances, ties, rows, 0, last)
+        _sink(distances, ties, rows, np.int64(0), np.int64(last))

@@ -1,0 +1,134 @@
+"""Int8 codes of a segment's vectors: a quarter of float32, compared by exact integer products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from fanns.kernels.distance import COSINE
+from fanns.kernels.int8 import encode
+from fanns.kernels.jit import Array, frozen
+from fanns.threads import run_chunks
+from fanns.vectors import DenseVectors
+
+ALIGNMENT = 64
+"""Rows of codes are padded to whole cache lines, which are also whole vector registers."""
+
+CHUNK = 1024
+SAMPLE = 16_384
+"""Rows whose mean is subtracted; more change the error of the codes by less than 1 %."""
+
+
+class Int8Codes:
+    """One byte a dimension and row, around a common mean, with a scale per row.
+
+    With x' = x / |x| under cosine, else x:
+
+    - `codes` uint8[n, w]: round((x' - mean) / scale) + 128 within 1..255; w = d rounded up to 64,
+      padding bytes are 128
+    - `mean` float32[d], of x' over a sample
+    - `scale` float32[n]: max |x' - mean| / 127
+    - `square` float64[n]: |x' - mean|^2 (double, because float32 overflows from lengths of 2e19)
+    - `error` float32[n]: at least |x' - decoded|
+    - `limits` float64[3]: largest |x' - mean| + error, largest error, |mean|
+
+    `kernels/int8.py` holds the approximate distance and the bound on its error.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], metric: int) -> None:
+        self.metric = metric
+        self.codes = frozen(arrays["codes"])
+        self.mean = frozen(arrays["mean"])
+        self.scale = frozen(arrays["scale"])
+        self.square = frozen(arrays["square"])
+        self.error = frozen(arrays["error"])
+        self.limits = frozen(arrays["limits"])
+        self.n, self.width = self.codes.shape
+
+    @classmethod
+    def build(
+        cls,
+        vectors: DenseVectors,
+        threads: int | None = 1,
+        progress: Callable[[int], None] | None = None,
+    ) -> Int8Codes:
+        """Encode all rows; the same codes for any number of threads."""
+        n, d = vectors.n, vectors.d
+        width = -(-d // ALIGNMENT) * ALIGNMENT
+        mean = frozen(_sample_mean(vectors))
+        arrays: dict[str, Array] = {
+            "codes": np.empty((n, width), np.uint8),
+            "mean": mean,
+            "scale": np.empty(n, np.float32),
+            "square": np.empty(n, np.float64),
+            "error": np.empty(n, np.float32),
+        }
+
+        def task(start: int, stop: int) -> None:
+            encode(
+                vectors.exact,
+                vectors.norms,
+                vectors.metric,
+                mean,
+                start,
+                stop,
+                arrays["codes"],
+                arrays["scale"],
+                arrays["square"],
+                arrays["error"],
+            )
+
+        run_chunks(task, n, CHUNK, threads, progress)
+        arrays["limits"] = _limits(arrays)
+        return cls(arrays, vectors.metric)
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, Array], metric: int) -> Int8Codes:
+        """Hold what `arrays` gave, in memory or mapped; nothing is read."""
+        return cls(arrays, metric)
+
+    def arrays(self) -> dict[str, Array]:
+        """Arrays by name, to be written down."""
+        names = ("codes", "mean", "scale", "square", "error", "limits")
+        return {name: getattr(self, name) for name in names}
+
+    def take(self, order: Array) -> Int8Codes:
+        """Codes of the same rows in another order."""
+        arrays = self.arrays()
+        moved = {name: arrays[name][order] for name in ("codes", "scale", "square", "error")}
+        return Int8Codes({**arrays, **moved}, self.metric)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def decode(self, rows: Array) -> npt.NDArray[np.float64]:
+        """What the codes stand for: approximations of x', float64[len(rows), d]."""
+        d = len(self.mean)
+        steps = self.codes[rows, :d].astype(np.float64) - 128.0
+        return steps * self.scale[rows, None].astype(np.float64) + self.mean
+
+
+def _sample_mean(vectors: DenseVectors) -> npt.NDArray[np.float32]:
+    """Mean of x' over rows spread evenly over the segment."""
+    if vectors.n == 0:
+        return np.zeros(vectors.d, np.float32)
+    rows = np.unique(np.linspace(0, vectors.n - 1, min(SAMPLE, vectors.n)).astype(np.int64))
+    total = np.zeros(vectors.d, np.float64)
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK]
+        sample = vectors.vectors[part].astype(np.float64)
+        if vectors.metric == COSINE:
+            norms = vectors.norms[part]
+            sample /= np.where(norms > 0, norms, 1.0)[:, None]
+        total += sample.sum(axis=0)
+    return (total / len(rows)).astype(np.float32)
+
+
+def _limits(arrays: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+    error = arrays["error"].astype(np.float64)
+    longest = float((np.sqrt(arrays["square"]) + error).max(initial=0.0)) * (1 + 1e-12)
+    mean = float(np.linalg.norm(arrays["mean"].astype(np.float64))) * (1 + 1e-12)
+    return np.array([longest, error.max(initial=0.0), mean], np.float64)
