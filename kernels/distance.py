@@ -31,10 +31,19 @@ def query_norm(query: Array) -> float:
 
 
 @kernel
+def widen(query: Array) -> Array:
+    """The query as float64, so that it is not converted again for each row."""
+    wide = np.empty(query.shape[0], np.float64)
+    for j in range(query.shape[0]):
+        wide[j] = query[j]
+    return wide
+
+
+@kernel
 def row_distance(
     metric: int, vectors: Array, norms: Array, row: Integer, query: Array, norm: float
 ) -> float:
-    """Distance of `vectors[row]` to a query whose length is `norm`.
+    """Distance of `vectors[row]` to a query (float32, or float64 by `widen`) of length `norm`.
 
     l2: Euclidean; ip: -<q, x>; cosine: 1 - <q, x> / (|q| |x|), cut to [0, 2], and 1 when a length
     is zero. `norms` are the rows' lengths as `row_norms` gives them.

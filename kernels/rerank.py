@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fanns.kernels.distance import query_norm, row_distance
+from fanns.kernels.distance import query_norm, row_distance, widen
 from fanns.kernels.intrinsics import prefetch_row
 from fanns.kernels.jit import Array, Integer, kernel
 from fanns.kernels.topk import push, sort_heap
@@ -33,17 +33,18 @@ def rerank(
     """
     k = k if k < count else count
     norm = query_norm(query)
+    wide = widen(query)
     distances = np.empty(k, np.float64)
     places = np.empty(k, np.int64)
     best = np.empty(k, np.int32)
-    size = np.int64(0)
-    for number in range(AHEAD if AHEAD < count else count):
+    size: Integer = np.int64(0)
+    for number in range(AHEAD if count > AHEAD else count):
         prefetch_row(vectors, rows[number])
     for number in range(count):
         if number + AHEAD < count:
             prefetch_row(vectors, rows[number + AHEAD])
         row = np.int64(rows[number])
-        distance = row_distance(metric, vectors, norms, row, query, norm)
+        distance = row_distance(metric, vectors, norms, row, wide, norm)
         if size < k or distance <= distances[0]:
             size = push(distances, places, best, size, distance, ties[row], row)
     sort_heap(distances, places, best, size)

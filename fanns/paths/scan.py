@@ -1,0 +1,96 @@
+"""The scan: every selected row is looked at, by its code or in full precision."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fanns.codes import Int8Codes
+from fanns.kernels.jit import Array, frozen
+from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
+from fanns.paths import Answers, Budget, RowSet
+from fanns.vectors import DenseVectors
+
+_NO_ROWS = frozen(np.empty(0, np.int32))
+_NO_WORDS = frozen(np.empty(0, np.uint64))
+
+
+class ScanParameters(NamedTuple):
+    """`rerank`: rows of the int8 scan compared in full precision; 0 = all rows, without codes."""
+
+    rerank: int
+
+
+class ScanPath:
+    """Scan of a segment: exact, or int8 codes with a shortlist in full precision.
+
+    `ties` int64[n] orders rows of equal distance (the id, or the rank of a string id).
+    """
+
+    name = "scan"
+
+    def __init__(self, vectors: DenseVectors, codes: Int8Codes, ties: Array) -> None:
+        self._n, self._metric = vectors.n, vectors.metric
+        self._ties = frozen(ties)
+        self._full = (vectors.exact, vectors.norms, vectors.metric, self._ties)
+        self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
+
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        selection: RowSet,
+        k: int,
+        parameters: ScanParameters,
+        budget: Budget,
+    ) -> Answers:
+        """The k nearest selected rows of each query; see `Path.search`.
+
+        The status is EXACT for full-precision scans, for selections no larger than the shortlist,
+        and when the bound on the codes' error proves it; else APPROXIMATE. A spent budget gives
+        INCOMPLETE and the best rows so far.
+        """
+        m = len(queries)
+        answers = Answers(
+            np.empty((m, k), np.int32),
+            np.empty((m, k), np.float64),
+            np.empty(m, np.int32),
+            np.empty(m, np.int8),
+            np.empty((m, 4), np.int64),
+        )
+        if selection.is_all:
+            form, rows, words = ALL, _NO_ROWS, _NO_WORDS
+        elif selection.has_rows:
+            form, rows, words = ROWS, selection.rows(), _NO_WORDS
+        else:
+            form, rows, words = WORDS, _NO_ROWS, selection.words()
+        max_work, deadline = budget
+        shortlist = parameters.rerank
+        if shortlist == 0 or selection.count <= max(shortlist, k):
+            scan_exact(
+                queries, form, rows, words, self._n, *self._full, max_work, deadline, *answers
+            )
+        else:
+            scan_codes(
+                queries,
+                form,
+                rows,
+                words,
+                self._n,
+                *self._full,
+                *self._codes,
+                max(shortlist, k),
+                max_work,
+                deadline,
+                *answers,
+            )
+        return answers
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Nothing: vectors, codes and ties belong to the segment."""
+        return {}
+
+    @property
+    def nbytes(self) -> int:
+        return 0

@@ -1,0 +1,278 @@
+"""Scans of a selection: full precision, or int8 codes and then full precision on a shortlist.
+
+A selection comes in one of three forms: every row, a sorted list of rows, or the words of a bitmap
+(bit r % 64 of word r // 64). All forms are turned into blocks of row numbers. The distances of a
+whole block are computed before any is compared with the worst kept, which keeps the heap out of
+the loop that waits for memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fanns.kernels.distance import query_norm, row_distance, widen
+from fanns.kernels.int8 import PARAMETERS, code_key, exact_key, key_error, prepare_query
+from fanns.kernels.intrinsics import clock_ns, popcount, prefetch_row, trailing_zeros
+from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.rerank import rerank
+from fanns.kernels.topk import push, sort_heap
+
+# Forms of a selection.
+ALL, ROWS, WORDS = 0, 1, 2
+
+# Status of an answer.
+EXACT, APPROXIMATE, INCOMPLETE, EXHAUSTED = 0, 1, 2, 3
+
+# Columns of the work counters.
+CODES, FULL, CHECKS, HOPS = 0, 1, 2, 3
+
+BLOCK = 1024
+"""Rows between two looks at the clock: some 20 microseconds of codes at d = 384."""
+
+CODES_AHEAD = 8
+"""Code rows asked for before they are needed, for lists and bitmaps."""
+
+VECTORS_AHEAD = 2
+"""The same for full vectors, which are four times as long."""
+
+
+@kernel
+def next_block(
+    form: int, rows: Array, words: Array, n: int, position: Integer, block: Array
+) -> tuple[Integer, Integer]:
+    """Fill `block` with the next selected rows; gives (how many, the position after them).
+
+    A position counts rows (ALL), places of the list (ROWS) or words of the bitmap (WORDS); the
+    first is 0. A block shorter than 64 rows cannot hold a word.
+    """
+    filled = np.int64(0)
+    if form == WORDS:
+        while position < words.shape[0] and filled + 64 <= block.shape[0]:
+            word = words[position]
+            first = position * 64
+            while word != np.uint64(0):
+                block[filled] = first + trailing_zeros(word)
+                filled += 1
+                word &= word - np.uint64(1)
+            position += 1
+        return filled, position
+    stop = rows.shape[0] if form == ROWS else n
+    while position < stop and filled < block.shape[0]:
+        block[filled] = rows[position] if form == ROWS else position
+        filled += 1
+        position += 1
+    return filled, position
+
+
+@kernel
+def _out_of_time(deadline: int) -> bool:
+    return deadline != 0 and clock_ns() > deadline
+
+
+@kernel
+def _finish(distances: Array, ties: Array, rows: Array, found: Integer) -> None:
+    """Sort the answers of one query, and mark the places that stay empty: row -1, infinity."""
+    sort_heap(distances, ties, rows, found)
+    for place in range(found, rows.shape[0]):
+        rows[place] = -1
+        distances[place] = math.inf
+
+
+@kernel
+def scan_exact(
+    queries: Array,
+    form: int,
+    rows: Array,
+    words: Array,
+    n: int,
+    vectors: Array,
+    norms: Array,
+    metric: int,
+    ties: Array,
+    max_work: int,
+    deadline: int,
+    out_rows: Array,
+    out_distances: Array,
+    out_found: Array,
+    out_status: Array,
+    out_work: Array,
+) -> None:
+    """Compare every selected row in full precision; the best by (distance, tie).
+
+    queries float32[m, d]; selection in one of three forms of n rows; vectors [n, d], norms
+    float64[n], ties int64[n]. At most `max_work` distances a query (0: no limit); `deadline` in
+    nanoseconds of `clock_ns` (0: none). Writes rows int32[m, k] (-1 where there is none),
+    distances float64[m, k], found int32[m], status int8[m] and work int64[m, 4].
+    """
+    block = np.empty(BLOCK, np.int32)
+    values = np.empty(BLOCK, np.float64)
+    k = out_rows.shape[1]
+    best_ties = np.empty(k, np.int64)
+    for number in range(queries.shape[0]):
+        query, wide = queries[number], widen(queries[number])
+        norm = query_norm(query)
+        best_rows, best = out_rows[number], out_distances[number]
+        found: Integer = np.int64(0)
+        position: Integer = np.int64(0)
+        work, status = 0, EXACT
+        filled, position = next_block(form, rows, words, n, position, block)
+        while filled > 0:
+            if _out_of_time(deadline) or (max_work > 0 and work == max_work):
+                status = INCOMPLETE
+                break
+            if max_work > 0 and work + filled > max_work:
+                filled = np.int64(max_work - work)
+                position = np.int64(-1)
+            for i in range(filled):
+                if i + VECTORS_AHEAD < filled:
+                    prefetch_row(vectors, block[i + VECTORS_AHEAD])
+                row = np.int64(block[i])
+                values[i] = row_distance(metric, vectors, norms, row, wide, norm)
+            for i in range(filled):
+                if found < k or values[i] <= best[0]:
+                    row = np.int64(block[i])
+                    found = push(best, best_ties, best_rows, found, values[i], ties[row], row)
+            work += filled
+            if position < 0:
+                status = INCOMPLETE
+                break
+            filled, position = next_block(form, rows, words, n, position, block)
+        _finish(best, best_ties, best_rows, found)
+        out_found[number], out_status[number] = found, status
+        out_work[number, CODES], out_work[number, FULL] = 0, work
+        out_work[number, CHECKS], out_work[number, HOPS] = 0, 0
+
+
+@kernel
+def _refine(
+    query: Array,
+    vectors: Array,
+    norms: Array,
+    metric: int,
+    ties: Array,
+    keys: Array,
+    rows: Array,
+    size: Integer,
+    error: float,
+    best: Array,
+    best_ties: Array,
+    best_rows: Array,
+) -> tuple[Integer, Integer, bool]:
+    """Full-precision distances of a shortlist in the order of its keys, until no more can matter.
+
+    A row whose key, less its greatest error, is above the k-th best distance cannot enter, and
+    neither can any row behind it. Gives (found, distances computed, whether it came to that).
+    """
+    norm = query_norm(query)
+    wide = widen(query)
+    found: Integer = np.int64(0)
+    k = best.shape[0]
+    for i in range(size):
+        if found == k and keys[i] - error > exact_key(metric, best[0]):
+            return found, np.int64(i), True
+        if i + VECTORS_AHEAD < size:
+            prefetch_row(vectors, rows[i + VECTORS_AHEAD])
+        row = np.int64(rows[i])
+        distance = row_distance(metric, vectors, norms, row, wide, norm)
+        if found < k or distance <= best[0]:
+            found = push(best, best_ties, best_rows, found, distance, ties[row], row)
+    proved = found == k and size > 0 and keys[size - 1] - error > exact_key(metric, best[0])
+    return found, np.int64(size), proved
+
+
+@kernel
+def scan_codes(
+    queries: Array,
+    form: int,
+    rows: Array,
+    words: Array,
+    n: int,
+    vectors: Array,
+    norms: Array,
+    metric: int,
+    ties: Array,
+    codes: Array,
+    scale: Array,
+    square: Array,
+    mean: Array,
+    limits: Array,
+    shortlist: int,
+    max_work: int,
+    deadline: int,
+    out_rows: Array,
+    out_distances: Array,
+    out_found: Array,
+    out_status: Array,
+    out_work: Array,
+) -> None:
+    """Compare the codes of every selected row, then a shortlist in full precision.
+
+    As `scan_exact`, with the arrays of `Int8Codes`. The shortlist holds the `shortlist` (at least
+    k) best keys. The status is EXACT when the bound on the keys' error proves that no other row
+    belongs to the answer, else APPROXIMATE. This is the filter-and-refine search of the VA-file
+    (Weber, Schek and Blott 1998) with a bound on the depth.
+    """
+    block = np.empty(BLOCK, np.int32)
+    values = np.empty(BLOCK, np.float64)
+    size_limit = shortlist
+    if max_work > 0 and size_limit > (max_work + 1) // 2:
+        size_limit = (max_work + 1) // 2
+    codes_limit = max_work - size_limit
+    keys = np.empty(size_limit, np.float64)
+    key_rows = np.empty(size_limit, np.int32)
+    key_ties = np.empty(size_limit, np.int64)
+    best_ties = np.empty(out_rows.shape[1], np.int64)
+    code = np.empty(codes.shape[1], np.int8)
+    parameters = np.empty(PARAMETERS, np.float64)
+    for number in range(queries.shape[0]):
+        prepare_query(queries[number], metric, mean, code, parameters)
+        size: Integer = np.int64(0)
+        position: Integer = np.int64(0)
+        work, complete = 0, True
+        filled, position = next_block(form, rows, words, n, position, block)
+        while filled > 0:
+            if _out_of_time(deadline) or (max_work > 0 and work >= codes_limit):
+                complete = False
+                break
+            if max_work > 0 and work + filled > codes_limit:
+                filled = np.int64(codes_limit - work)
+                complete = False
+            for i in range(filled):
+                if form != ALL and i + CODES_AHEAD < filled:
+                    prefetch_row(codes, block[i + CODES_AHEAD])
+                row = np.int64(block[i])
+                values[i] = code_key(codes, scale, square, row, code, parameters)
+            for i in range(filled):
+                if size < size_limit or values[i] < keys[0]:
+                    row = np.int64(block[i])
+                    size = push(keys, key_ties, key_rows, size, values[i], row, row)
+            work += filled
+            if not complete:
+                break
+            filled, position = next_block(form, rows, words, n, position, block)
+        sort_heap(keys, key_ties, key_rows, size)
+        best_rows, best = out_rows[number], out_distances[number]
+        found, full, proved = _refine(
+            queries[number],
+            vectors,
+            norms,
+            metric,
+            ties,
+            keys,
+            key_rows,
+            size,
+            key_error(parameters, limits[0], limits[1], limits[2]),
+            best,
+            best_ties,
+            best_rows,
+        )
+        _finish(best, best_ties, best_rows, found)
+        out_found[number] = found
+        if not complete:
+            out_status[number] = INCOMPLETE
+        else:
+            out_status[number] = EXACT if proved or work <= size_limit else APPROXIMATE
+        out_work[number, CODES], out_work[number, FULL] = work, full
+        out_work[number, CHECKS], out_work[number, HOPS] = 0, 0
