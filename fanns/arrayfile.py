@@ -134,11 +134,13 @@ def check_records(files: Iterable[FileRecord], arrays: Iterable[ArrayRecord]) ->
         require(is_size(file.nbytes) and is_checksum(file.checksum), "length or checksum", file)
         known[file.name] = file
     ends: dict[str, int] = {}
-    for array in sorted(arrays, key=lambda a: (str(a.file), a.offset if is_size(a.offset) else -1)):
+    placed = list(arrays)
+    for array in placed:
+        require(is_size(array.offset) and is_size(array.nbytes), "offset or length", array)
+    for array in sorted(placed, key=lambda a: (a.offset, a.nbytes)):
         owner = known.get(array.file)
         if owner is None:
             raise CorruptIndexError(f"the catalog places {array.name!r} in a file it does not list")
-        require(is_size(array.offset) and is_size(array.nbytes), "offset or length", array)
         require(is_checksum(array.checksum), "checksum", array)
         require(array.offset >= ends.get(owner.name, 0), "offset: it overlaps another array", array)
         require(array.offset + array.nbytes <= owner.nbytes, "extent: beyond its file", array)
@@ -222,11 +224,14 @@ class MappedFile:
     def table(self, record: ArrayRecord) -> pa.Table:
         """The Arrow table that fills this file, in place; CorruptIndexError if it is not one."""
         try:
-            return read_table(pa.py_buffer(self.map()), full=not record.bulk)
+            table = read_table(pa.py_buffer(self.map()), full=not record.bulk)
         except (pa.ArrowException, OSError, MemoryError, ValueError, struct.error) as cause:
             raise CorruptIndexError(
                 f"{self.path} does not hold a readable table: {cause}"
             ) from cause
+        if (table.num_rows, table.num_columns) != record.shape:
+            raise CorruptIndexError(f"{self.path}: its table is not of shape {record.shape}")
+        return table
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Bytes by way of the descriptor, not the map: verify leaves no pages mapped."""

@@ -120,7 +120,9 @@ def described(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into ours, naming the file."""
     try:
         yield
-    except (sqlite3.OperationalError, sqlite3.DatabaseError) as cause:
+    except UnicodeDecodeError as cause:
+        raise CorruptIndexError(f"{path} is damaged: {cause}") from cause
+    except sqlite3.DatabaseError as cause:
         name = getattr(cause, "sqlite_errorname", "") or ""
         if name.startswith(DAMAGE) or "decode" in str(cause):
             raise CorruptIndexError(f"{path} is damaged: {cause}") from cause

@@ -109,7 +109,9 @@ class SegmentFiles:
         problems = []
         for file in self._files.values():
             arrays = [a for a in self._records.values() if a.file == file.record.name]
-            problems += verify_file(file, sorted(arrays, key=lambda a: a.offset), report)
+            problems += verify_file(
+                file, sorted(arrays, key=lambda a: (a.offset, a.nbytes)), report
+            )
         return problems
 
     def close(self) -> None:
@@ -270,10 +272,10 @@ class Directory:
         raise StorageError(f"{self.path} changes faster than it can be opened; try again")
 
     def _open_writer(self) -> None:
-        catalog.find_catalog(self.path)
+        catalog.read_manifest(self.path)  # every check, before even a lock file is made
         self._lock = WriterLock(self.path)
         self._lock.acquire()
-        catalog.read_manifest(self.path)  # every check, before anything is changed
+        catalog.check_seal(self.path)
         self._writer = CatalogWriter(self.path)
         try:
             self._attach(self._writer.load())
