@@ -117,7 +117,7 @@ def prepare_query(query: Array, metric: int, mean: Array, code: Array, parameter
 
 @kernel
 def code_key(
-    codes: Array, scale: Array, square: Array, row: int, code: Array, parameters: Array
+    codes: Array, scale: Array, square: Array, row: Integer, code: Array, parameters: Array
 ) -> float:
     """The approximate distance to rank a row by (module docstring), for a prepared query."""
     product = dot_u8i8(codes, row, code) - parameters[OFFSET]

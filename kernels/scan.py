@@ -14,9 +14,9 @@ import numpy as np
 
 from fanns.kernels.distance import query_norm, row_distance, widen
 from fanns.kernels.int8 import PARAMETERS, code_key, exact_key, key_error, prepare_query
-from fanns.kernels.intrinsics import clock_ns, popcount, prefetch_row, trailing_zeros
+from fanns.kernels.intrinsics import clock_ns, prefetch_row, trailing_zeros
 from fanns.kernels.jit import Array, Integer, kernel
-from fanns.kernels.rerank import rerank
+from fanns.kernels.shortlist import SLACK, cut_back, make_heap, sink, worst_key
 from fanns.kernels.topk import push, sort_heap
 
 # Forms of a selection.
@@ -163,23 +163,26 @@ def _refine(
     """Full-precision distances of a shortlist in the order of its keys, until no more can matter.
 
     A row whose key, less its greatest error, is above the k-th best distance cannot enter, and
-    neither can any row behind it. Gives (found, distances computed, whether it came to that).
+    neither can any row behind it, in the shortlist or outside. Gives (found, distances computed,
+    whether it came to that).
     """
-    norm = query_norm(query)
-    wide = widen(query)
+    norm, wide = query_norm(query), widen(query)
     found: Integer = np.int64(0)
-    k = best.shape[0]
-    for i in range(size):
-        if found == k and keys[i] - error > exact_key(metric, best[0]):
-            return found, np.int64(i), True
-        if i + VECTORS_AHEAD < size:
-            prefetch_row(vectors, rows[i + VECTORS_AHEAD])
-        row = np.int64(rows[i])
+    k, full, key = best.shape[0], np.int64(0), -math.inf
+    make_heap(keys, rows, size)
+    while size > 0:
+        key, row = keys[0], np.int64(rows[0])
+        if found == k and key - error > exact_key(metric, best[0]):
+            return found, full, True
+        size -= 1
+        keys[0], rows[0] = keys[size], rows[size]
+        sink(keys, rows, np.int64(0), size)
+        prefetch_row(vectors, rows[0])
         distance = row_distance(metric, vectors, norms, row, wide, norm)
+        full += 1
         if found < k or distance <= best[0]:
             found = push(best, best_ties, best_rows, found, distance, ties[row], row)
-    proved = found == k and size > 0 and keys[size - 1] - error > exact_key(metric, best[0])
-    return found, np.int64(size), proved
+    return found, full, bool(found == k and key - error > exact_key(metric, best[0]))
 
 
 @kernel
@@ -212,17 +215,16 @@ def scan_codes(
     As `scan_exact`, with the arrays of `Int8Codes`. The shortlist holds the `shortlist` (at least
     k) best keys. The status is EXACT when the bound on the keys' error proves that no other row
     belongs to the answer, else APPROXIMATE. This is the filter-and-refine search of the VA-file
-    (Weber, Schek and Blott 1998) with a bound on the depth.
+    (Weber, Schek and Blott 1998) with a limit on the depth.
     """
+    limit = np.int64(shortlist)
+    if max_work > 0 and limit > (max_work + 1) // 2:
+        limit = np.int64((max_work + 1) // 2)
+    codes_limit = max_work - limit
     block = np.empty(BLOCK, np.int32)
-    values = np.empty(BLOCK, np.float64)
-    size_limit = shortlist
-    if max_work > 0 and size_limit > (max_work + 1) // 2:
-        size_limit = (max_work + 1) // 2
-    codes_limit = max_work - size_limit
-    keys = np.empty(size_limit, np.float64)
-    key_rows = np.empty(size_limit, np.int32)
-    key_ties = np.empty(size_limit, np.int64)
+    # Every candidate is written, and counted when it is below the threshold: hence one place more.
+    keys = np.empty(2 * limit + SLACK + BLOCK + 1, np.float64)
+    key_rows = np.empty(2 * limit + SLACK + BLOCK + 1, np.int32)
     best_ties = np.empty(out_rows.shape[1], np.int64)
     code = np.empty(codes.shape[1], np.int8)
     parameters = np.empty(PARAMETERS, np.float64)
@@ -230,7 +232,7 @@ def scan_codes(
         prepare_query(queries[number], metric, mean, code, parameters)
         size: Integer = np.int64(0)
         position: Integer = np.int64(0)
-        work, complete = 0, True
+        work, complete, threshold = np.int64(0), True, math.inf
         filled, position = next_block(form, rows, words, n, position, block)
         while filled > 0:
             if _out_of_time(deadline) or (max_work > 0 and work >= codes_limit):
@@ -240,20 +242,25 @@ def scan_codes(
                 filled = np.int64(codes_limit - work)
                 complete = False
             for i in range(filled):
-                if form != ALL and i + CODES_AHEAD < filled:
+                if i + CODES_AHEAD < filled:
                     prefetch_row(codes, block[i + CODES_AHEAD])
                 row = np.int64(block[i])
-                values[i] = code_key(codes, scale, square, row, code, parameters)
-            for i in range(filled):
-                if size < size_limit or values[i] < keys[0]:
-                    row = np.int64(block[i])
-                    size = push(keys, key_ties, key_rows, size, values[i], row, row)
+                key = code_key(codes, scale, square, row, code, parameters)
+                keys[size], key_rows[size] = key, row
+                size += key < threshold
             work += filled
+            if size >= 2 * limit + SLACK:
+                cut_back(keys, key_rows, size, limit)
+                size = limit
+                threshold = worst_key(keys, size)
             if not complete:
                 break
             filled, position = next_block(form, rows, words, n, position, block)
-        sort_heap(keys, key_ties, key_rows, size)
+        if size > limit:
+            cut_back(keys, key_rows, size, limit)
+            size = limit
         best_rows, best = out_rows[number], out_distances[number]
+        error = key_error(parameters, limits[0], limits[1], limits[2])
         found, full, proved = _refine(
             queries[number],
             vectors,
@@ -263,7 +270,7 @@ def scan_codes(
             keys,
             key_rows,
             size,
-            key_error(parameters, limits[0], limits[1], limits[2]),
+            error,
             best,
             best_ties,
             best_rows,
@@ -273,6 +280,6 @@ def scan_codes(
         if not complete:
             out_status[number] = INCOMPLETE
         else:
-            out_status[number] = EXACT if proved or work <= size_limit else APPROXIMATE
+            out_status[number] = EXACT if proved or work <= limit else APPROXIMATE
         out_work[number, CODES], out_work[number, FULL] = work, full
         out_work[number, CHECKS], out_work[number, HOPS] = 0, 0
