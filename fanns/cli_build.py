@@ -1,0 +1,192 @@
+"""The commands about an index as a whole: build, info, verify, warmup."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fanns.cli_options import (
+    INDEX,
+    names,
+    progress,
+    quiet_option,
+    read_vectors,
+    say,
+    threads_option,
+)
+from fanns.cli_output import (
+    SCHEMA_VERSION,
+    choose_format,
+    fields,
+    output_options,
+    render,
+    to_json,
+    write_text,
+)
+
+CORRUPT = 3
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the new index.")
+@click.option("--vector", help="Column of vectors. Default: the only one that can be it.")
+@click.option("--id", "id_", help="Column of keys. Default: `id` if there is one, else 0..n-1.")
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "l2", "ip"]),
+    default="cosine",
+    show_default=True,
+    help="How distances are measured.",
+)
+@click.option(
+    "--attributes",
+    callback=names,
+    metavar="A,B",
+    help="Columns to index for filters. Default: all but long texts.",
+)
+@click.option(
+    "--store",
+    callback=names,
+    metavar="A,B",
+    help="Columns to keep for display only. Default: long texts.",
+)
+@click.option("--model", help="The sentence-transformers model the vectors came from, for --text.")
+@click.option(
+    "--queries",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sample queries (.npy) to calibrate the recall target on.",
+)
+@click.option(
+    "--calibration",
+    type=click.Choice(["measure", "default"]),
+    default="measure",
+    show_default=True,
+    help="Measure speed and recall on this data, or take shipped constants.",
+)
+@click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
+@click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
+@threads_option(None, "Threads of the build. Default: all cores.")
+@click.option("--dry-run", is_flag=True, help="Only tell columns, roles, bytes and seconds.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    help="Of --dry-run. Default: table on a terminal, json otherwise.",
+)
+@quiet_option
+def build(
+    data: tuple[str, ...],
+    output: Path | None,
+    id_: str | None,
+    queries: Path | None,
+    no_originals: bool,
+    overwrite: bool,
+    dry_run: bool,
+    format_: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Build an index from Parquet files.
+
+    DATA is one or more files, folders or glob patterns. Nothing is visible at the output before
+    the whole index is written, so a build that fails or is interrupted leaves it as it was.
+    """
+    from fanns import Index
+
+    options |= {"id": id_, "keep_originals": not no_originals}
+    source = list(data)
+    if dry_run:
+        record = Index.plan_build(source, **options)
+        _print_record(record, format_, None)
+        return
+    if output is None:
+        raise click.UsageError("missing option -o: the directory of the new index")
+    sample = None if queries is None else read_vectors(queries).reshape(-1, _width(queries))
+    started = time.perf_counter()
+    with progress(quiet) as report:
+        index = Index.build(
+            source, path=output, overwrite=overwrite, queries=sample, progress=report, **options
+        )
+    took = time.perf_counter() - started
+    say(
+        f"built {output}: {len(index):,} rows of {index.dimensions} dimensions in {took:.1f} s; "
+        f"try: fanns info {output}",
+        quiet,
+    )
+
+
+@click.command()
+@INDEX
+@output_options(("table", "json"))
+def info(index: Path, format_: str | None, output: Path | None) -> None:
+    """Tell what an index holds: rows, columns, bytes, calibration."""
+    import fanns
+
+    with fanns.open(index) as opened:
+        _print_record(opened.info(), format_, output)
+
+
+@click.command()
+@INDEX
+@output_options(("table", "json"))
+@quiet_option
+def verify(index: Path, format_: str | None, output: Path | None, quiet: bool) -> int:
+    """Read every file of an index and compare checksums.
+
+    Prints one problem per line; exit code 3 when there is one.
+    """
+    import fanns
+
+    with progress(quiet) as report, fanns.open(index) as opened:
+        problems = opened.verify(
+            None if report is None else lambda done, total: report("verify", done, total)
+        )
+    if choose_format(format_, output, "json") == "json":
+        record = {"schema_version": SCHEMA_VERSION, "ok": not problems, "problems": problems}
+        write_text(to_json(record, indent=2), output)
+    elif problems:
+        write_text("\n".join(problems), output)
+    if problems:
+        say(f"{index} is damaged: {len(problems)} problem(s) found", quiet)
+        return CORRUPT
+    say(f"{index} is as it was written", quiet)
+    return 0
+
+
+@click.command()
+@click.argument("index", required=False, type=click.Path(exists=True, path_type=Path))
+@quiet_option
+def warmup(index: Path | None, quiet: bool) -> None:
+    """Compile the search kernels now, so that the next query need not.
+
+    With INDEX, its pages are also brought into memory.
+    """
+    import fanns
+
+    started = time.perf_counter()
+    if index is None:
+        import numpy as np
+
+        vectors = np.random.default_rng(0).standard_normal((4096, 64)).astype(np.float32)
+        made = fanns.Index.build({"embedding": vectors}, calibration="default")
+        made.warmup()
+    else:
+        with fanns.open(index) as opened:
+            opened.warmup()
+    say(f"warm after {time.perf_counter() - started:.1f} s", quiet)
+
+
+def _width(path: Path) -> int:
+    return int(read_vectors(path).shape[-1])
+
+
+def _print_record(record: dict[str, Any], format_: str | None, output: Path | None) -> None:
+    if choose_format(format_, output, "json") == "json":
+        write_text(to_json({"schema_version": SCHEMA_VERSION, **record}, indent=2), output)
+    else:
+        write_text(render(("what", "value"), fields(record)), output)
