@@ -1,0 +1,200 @@
+"""Posting lists: for each value its rows, and bitmaps where those are smaller or save work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanns.attributes.intervals import Bounds
+from fanns.errors import CorruptIndexError
+from fanns.kernels import bitset
+from fanns.kernels import postings as kernels
+from fanns.kernels.jit import frozen
+from fanns.selection import Selection, word_count
+
+Array = NDArray[Any]
+
+QUANTILES = 16
+"""A range starts and ends within a 32nd of the rows of a cumulative bitmap: 15 of them cost under
+two bytes a row, and one more bitmap operation costs as much as a few hundred single rows."""
+
+MIN_ROWS_FOR_CUTS = 4096
+"""Below this, flipping the rows of a range one by one is as fast as any bitmap."""
+
+
+class Postings:
+    """The rows of each slot of a column (slot = code + 1, slot 0 for nulls) in n rows.
+
+    `rows[offsets[s] : offsets[s + 1]]` are those of slot s, sorted. A slot whose bitmap is smaller
+    than its list has both, so that neither form must be made per query. `cumulative[i]` is the
+    bitmap of all rows with a code below `cuts[i]`; only for ordered columns with one value a row.
+    """
+
+    def __init__(self, n: int, arrays: Mapping[str, Array], single: bool) -> None:
+        width = word_count(n)
+        self.n = n
+        self.single = single
+        self.offsets = frozen(arrays["offsets"])
+        self.rows = frozen(arrays["postings"])
+        none = np.zeros((0, width), np.uint64)
+        self.cuts = frozen(arrays.get("cuts", np.zeros(0, np.int32)))
+        self.cumulative = frozen(arrays.get("cumulative", none))
+        self.frequent = frozen(arrays.get("frequent", np.zeros(0, np.int32)))
+        self.bitmaps = frozen(arrays.get("bitmaps", none))
+        self._bitmap_of = dict(zip(self.frequent.tolist(), self.bitmaps, strict=True))
+
+    @classmethod
+    def build(
+        cls, starts: Array | None, codes: Array, n: int, distinct: int, ordered: bool
+    ) -> Postings:
+        """From codes (int32, -1 for null): one a row, or row r's at starts[r] : starts[r + 1]."""
+        single = starts is None
+        if starts is None:
+            starts = np.arange(n + 1, dtype=np.int32)
+        offsets = np.empty(distinct + 2, np.int32)
+        rows = np.empty(len(codes), np.int32)
+        last = np.empty(distinct + 1, np.int32)
+        used = kernels.group_rows(frozen(starts), frozen(codes), last, offsets, rows)
+        arrays = {"offsets": offsets, "postings": rows[:used].copy() if used < len(rows) else rows}
+        arrays |= _frequent(arrays["offsets"], arrays["postings"], n)
+        if ordered and n >= MIN_ROWS_FOR_CUTS:
+            arrays |= _cumulative(arrays["offsets"], arrays["postings"], n)
+        return cls(n, arrays, single)
+
+    def arrays(self) -> dict[str, Array]:
+        """The parts to be stored; those that are empty are left out."""
+        parts = {"offsets": self.offsets, "postings": self.rows}
+        if len(self.frequent):
+            parts |= {"frequent": self.frequent, "bitmaps": self.bitmaps}
+        if len(self.cuts):
+            parts |= {"cuts": self.cuts, "cumulative": self.cumulative}
+        return parts
+
+    def count(self, bounds: Bounds) -> int:
+        """How many rows have a code within the bounds; for lists an upper limit."""
+        offsets = self.offsets
+        if len(bounds) == 2:
+            return int(offsets[bounds[1] + 1]) - int(offsets[bounds[0] + 1])
+        return int(kernels.count_codes(_as_array(bounds), offsets)) if bounds else 0
+
+    def counts(self) -> NDArray[np.int64]:
+        """The number of rows of each slot."""
+        return np.diff(self.offsets).astype(np.int64)
+
+    def select(self, bounds: Bounds) -> Selection:
+        """The rows with a code within the bounds."""
+        n = self.n
+        if len(bounds) == 2:
+            first = bounds[0]
+            start = int(self.offsets[first + 1])
+            stop = int(self.offsets[bounds[1] + 1])
+            if bounds[1] == first + 1:
+                return Selection(n, stop - start, self.rows[start:stop], self._bitmap_of.get(first))
+            total = stop - start
+        else:
+            total = self.count(bounds)
+        if total == 0:
+            return Selection.none(n)
+        if self.single and total == n:
+            return Selection.all(n)
+        if total <= n >> 6:
+            return self._sorted_rows(bounds, total)
+        return self._bitmap(bounds, total)
+
+    def _sorted_rows(self, bounds: Bounds, total: int) -> Selection:
+        rows = np.empty(total, np.int32)
+        kernels.gather_codes(_as_array(bounds), self.offsets, self.rows, rows)
+        rows.sort()
+        if not self.single and total > 1:
+            rows = rows[np.concatenate([[True], rows[1:] != rows[:-1]])]
+        return Selection(self.n, len(rows), frozen(rows), None)
+
+    def _bitmap(self, bounds: Bounds, total: int) -> Selection:
+        words = np.zeros(word_count(self.n), np.uint64)
+        if self.single:
+            kernels.flip_codes(
+                _as_array(bounds),
+                self.offsets,
+                self.rows,
+                self.cuts,
+                self.cumulative,
+                self.n,
+                words,
+            )
+        else:
+            kernels.set_codes(_as_array(bounds), self.offsets, self.rows, words)
+        words = frozen(words)
+        count = total if self.single else int(bitset.count(words))
+        return Selection(self.n, count, None, words)
+
+    def check(self, distinct: int, codes: Array) -> None:
+        """Check lists read from a file before a kernel follows them; `codes` as for `build`.
+
+        Raises CorruptIndexError saying which part contradicts another.
+        """
+        for part in (self.offsets, self.rows, self.cuts, self.frequent):
+            if part.dtype != np.int32 or part.ndim != 1:
+                raise CorruptIndexError("its posting lists have the wrong type")
+        problem = kernels.check_postings(self.n, distinct + 1, self.offsets, self.rows)
+        if problem:
+            part_name = {1: "offsets", 2: "rows"}[int(problem)]
+            raise CorruptIndexError(f"the {part_name} of its posting lists are out of order")
+        if self.single and (
+            len(self.rows) != self.n or not kernels.check_partition(codes, self.offsets, self.rows)
+        ):
+            raise CorruptIndexError("its posting lists contradict its codes")
+        _check_codes(self.cuts, 0, distinct)
+        _check_codes(self.frequent, -1, distinct)
+        ends = self.offsets[self.cuts + 1]
+        sizes = self.offsets[self.frequent + 2] - self.offsets[self.frequent + 1]
+        _check_bitmaps(self.cumulative, ends, self.n)
+        _check_bitmaps(self.bitmaps, sizes, self.n)
+
+
+def _frequent(offsets: Array, rows: Array, n: int) -> dict[str, Array]:
+    """Bitmaps of the slots whose bitmap is smaller than their list."""
+    slots = np.flatnonzero(4 * np.diff(offsets).astype(np.int64) > 8 * word_count(n))
+    bitmaps = np.zeros((len(slots), word_count(n)), np.uint64)
+    for words, slot in zip(bitmaps, slots, strict=True):
+        bitset.set_rows(frozen(rows[offsets[slot] : offsets[slot + 1]]), words)
+    return {"frequent": (slots - 1).astype(np.int32), "bitmaps": bitmaps}
+
+
+def _cumulative(offsets: Array, rows: Array, n: int) -> dict[str, Array]:
+    """Bitmaps of the rows below each quantile of the non-null rows, at the next code's start."""
+    ends = offsets[1:]  # ends[c] = the number of rows with a code below c, nulls among them
+    targets = ends[0] + (n - int(ends[0])) * np.arange(1, QUANTILES) / QUANTILES
+    cuts = np.unique(np.searchsorted(ends, targets))
+    cuts = cuts[(ends[cuts] > ends[0]) & (ends[cuts] < n)]
+    bitmaps = np.zeros((len(cuts), word_count(n)), np.uint64)
+    words = np.zeros(word_count(n), np.uint64)
+    done = 0
+    for i, end in enumerate(ends[cuts]):
+        bitset.set_rows(frozen(rows[done:end]), words)
+        bitmaps[i], done = words, end
+    return {"cuts": cuts.astype(np.int32), "cumulative": bitmaps}
+
+
+def _as_array(bounds: Bounds) -> NDArray[np.int32]:
+    array = np.array(bounds, np.int32)
+    array.setflags(write=False)
+    return array
+
+
+def _check_codes(codes: Array, low: int, distinct: int) -> None:
+    if len(codes) and (codes[0] < low or codes[-1] >= distinct or (codes[1:] <= codes[:-1]).any()):
+        raise CorruptIndexError("its bitmaps are of values that do not exist")
+
+
+def _check_bitmaps(bitmaps: Array, counts: Array, n: int) -> None:
+    """Bits beyond the last row would be rows out of bounds, a wrong count a buffer overrun."""
+    right_shape = bitmaps.shape == (len(counts), word_count(n)) and bitmaps.dtype == np.uint64
+    for words, count in zip(bitmaps if right_shape else (), counts, strict=False):
+        if n & 63 and int(words[-1]) >> (n & 63):
+            right_shape = False
+        right_shape &= bool(bitset.count(words) == count)
+    if not right_shape:
+        raise CorruptIndexError("its bitmaps do not fit its posting lists")
