@@ -49,7 +49,7 @@ SEGMENT = re.compile(r"segment-\d{6,}")
 GROUP = re.compile(r"[a-z][a-z0-9_]{0,39}")
 OPEN_ATTEMPTS = 5
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[int, int], None]
 
 
 class SegmentFiles:
@@ -317,7 +317,8 @@ class Directory:
         the cause.
         """
         writer = self._require_writer()
-        check_names(arrays, tables, bulk)
+        if both := set(arrays) & set(tables):
+            raise InputError(f"{sorted(both)[0]!r} names both an array and a table")
         number = 1 + max((segment.id for segment in self.segments), default=0)
         folder = self._place / segment_name(number)
         try:
@@ -372,7 +373,7 @@ class Directory:
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Reads everything; returns one line per damaged file, naming it, or an empty list.
 
-        progress("verify", done, total) is called with bytes.
+        progress(done, total) is called with bytes.
         """
         total = sum(segment.nbytes() for segment in self.segments)
         done = 0
@@ -381,7 +382,7 @@ class Directory:
             nonlocal done
             done += nbytes
             if progress is not None:
-                progress("verify", done, total)
+                progress(done, total)
 
         problems = []
         try:
@@ -438,16 +439,6 @@ def remove_own(temporary: Path, owner: int) -> None:
     """Removes a temporary directory, in the process that made it and not in its forks."""
     if os.getpid() == owner:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_names(
-    arrays: Mapping[str, Any], tables: Mapping[str, Any], bulk: Collection[str]
-) -> None:
-    """Raises InputError for names that clash or that `bulk` alone knows."""
-    if both := set(arrays) & set(tables):
-        raise InputError(f"{sorted(both)[0]!r} names both an array and a table")
-    if unknown := set(bulk) - set(arrays) - set(tables):
-        raise InputError(f"{sorted(unknown)[0]!r} is named as bulk but is not there")
 
 
 def write_segment(
