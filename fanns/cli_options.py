@@ -48,7 +48,8 @@ def filter_options(command: Command) -> Command:
             multiple=True,
             metavar="NAME=VALUE",
             callback=_parse_params,
-            help="Value of a :NAME in the filter; JSON where it parses as JSON, else text.",
+            help="Value of a :NAME in the filter; JSON where it parses as JSON, else text. "
+            "Text that looks like a number needs its quotes: -p 'y=\"2020\"'.",
         ),
         click.option("--where", help='The filter, an SQL condition such as "year >= :y".'),
     ):
