@@ -1,0 +1,313 @@
+"""From a table to a segment: the recipe that every batch of an index follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
+from fanns.errors import CorruptIndexError, InputError
+from fanns.ingest import Ingest, read_table, split
+from fanns.kernels.distance import METRICS
+from fanns.schema import ColumnType, Schema
+from fanns.segment import Progress, Segment, SegmentData, build_segment
+from fanns.threads import available_threads
+from fanns.vectors import accept_queries, check_vectors
+
+# Sample queries beyond this many tell little more and cost build time.
+SAMPLE_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What every segment of an index has in common.
+
+    Attributes:
+        attributes: names of the indexed columns; stored: of those kept for display.
+        generated: ids are 0..n-1 because the data has none.
+        model: the text encoder of the vectors, "simulated" where no encoder made them, or None.
+    """
+
+    metric: str
+    dimensions: int
+    dtype: str
+    vector_name: str
+    id_name: str
+    id_kind: str
+    generated: bool
+    attributes: tuple[str, ...]
+    stored: tuple[str, ...]
+    schema: Schema
+    model: str | None
+    seed: int
+    threads: int
+    keep_originals: bool
+    calibration: str
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in self.__slots__
+            if name not in ("schema", "threads")
+        }
+        out["attributes"], out["stored"] = list(self.attributes), list(self.stored)
+        out["schema"] = {name: kind.to_json() for name, kind in self.schema.items()}
+        return out
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Recipe:
+        """The inverse of `to_json`.
+
+        Raises:
+            CorruptIndexError: the settings are not a recipe.
+        """
+        try:
+            fields = dict(raw)
+            fields["schema"] = {
+                name: ColumnType.from_json(kind) for name, kind in raw["schema"].items()
+            }
+            fields["attributes"], fields["stored"] = tuple(raw["attributes"]), tuple(raw["stored"])
+            recipe = cls(**fields, threads=available_threads())
+            known = recipe.metric in METRICS and recipe.id_kind in ("int", "string")
+            if not known or recipe.dtype not in ("float32", "float16", "int8"):
+                raise ValueError("unknown metric, id type or dtype")
+            if recipe.dimensions < 1:
+                raise ValueError("no dimensions")
+            return recipe
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptIndexError(f"settings: not those of an index ({error})") from error
+
+    def ingest_more(self, data: Any, rows: int) -> Ingest:
+        """A further batch, of the same columns and types.
+
+        Raises:
+            InputError: a column is missing or has another type or length of vectors.
+        """
+        table = read_table(data)
+        if not self.generated and self.id_name not in table.column_names:
+            raise InputError(f"the index has ids in column {self.id_name!r}, this batch has none")
+        ingest = split(
+            table,
+            vector=self.vector_name,
+            id=None if self.generated else self.id_name,
+            attributes=self.attributes,
+            store=self.stored,
+        )
+        if ingest.vectors.shape[1] != self.dimensions or ingest.vectors.dtype != self.dtype:
+            raise InputError(
+                f"vectors are {ingest.vectors.dtype}[{ingest.vectors.shape[1]}],"
+                f" the index holds {self.dtype}[{self.dimensions}]"
+            )
+        for name, kind in self.schema.items():
+            if ingest.schema[name] != kind:
+                raise InputError(
+                    f"column {name!r} is {ingest.schema[name].to_arrow()}, in the index it is"
+                    f" {kind.to_arrow()}"
+                )
+        if kind_of(ingest.ids) != self.id_kind:
+            raise InputError(f"ids are {kind_of(ingest.ids)}s, in the index {self.id_kind}s")
+        check_rows(ingest, self.metric, self.threads)
+        if self.generated:
+            return replace(ingest, ids=np.asarray(ingest.ids) + rows)
+        return ingest
+
+    def check_keys(self, ids: Any) -> Any:
+        """Ids of the caller's as int64[m] or a list of strings.
+
+        Raises:
+            InputError: they are of the other type.
+        """
+        if isinstance(ids, (str, int, np.integer)):
+            ids = [ids]
+        keys = list(ids) if not isinstance(ids, np.ndarray) else ids.tolist()
+        strings = [isinstance(key, str) for key in keys]
+        if self.id_kind == "string" and all(strings):
+            return keys
+        if self.id_kind == "int" and not any(strings):
+            try:
+                return np.array(keys, np.int64).reshape(len(keys))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InputError(f"ids are not int64: {error}") from error
+        raise InputError(f"ids are {self.id_kind}s in this index, got {keys[:3]!r}")
+
+
+def prepare_data(
+    data: Any,
+    *,
+    vector: str | None,
+    id: str | None,
+    metric: str,
+    attributes: Sequence[str] | None,
+    store: Sequence[str] | None,
+    model: str | None,
+    seed: int,
+    threads: int | None,
+    keep_originals: bool,
+    calibration: str,
+) -> tuple[Recipe, Ingest]:
+    """Read and check the data, and settle the recipe; nothing is built yet."""
+    if metric not in METRICS:
+        raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
+    if calibration not in ("measure", "default"):
+        raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads!r}, expected at least 1")
+    table = read_table(data)
+    if id is not None and id not in table.column_names:
+        raise InputError(f"id: no column {id!r}; the columns are {', '.join(table.column_names)}")
+    ingest = split(table, vector=vector, id=id or "id", attributes=attributes, store=store)
+    threads = threads or available_threads()
+    check_rows(ingest, metric, threads)
+    recipe = Recipe(
+        metric=metric,
+        dimensions=ingest.vectors.shape[1],
+        dtype=str(ingest.vectors.dtype),
+        vector_name=ingest.vector,
+        id_name=ingest.id or "id",
+        id_kind=kind_of(ingest.ids),
+        generated=ingest.id is None,
+        attributes=tuple(ingest.attributes.column_names),
+        stored=tuple(ingest.stored.column_names),
+        schema=ingest.schema,
+        model=model or ingest.model,
+        seed=seed,
+        threads=threads,
+        keep_originals=keep_originals,
+        calibration=calibration,
+    )
+    return recipe, ingest
+
+
+def check_rows(ingest: Ingest, metric: str, threads: int) -> None:
+    """Refuse NaN, infinity and, under cosine, zero vectors, naming row and id.
+
+    Raises:
+        InputError: some vector cannot be used.
+    """
+
+    def name(row: int) -> str:
+        if ingest.id is None:
+            return f"row {row}"
+        key = ingest.ids[row]
+        return f"row {row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
+
+    check_vectors(ingest.vectors, METRICS[metric], threads, name)
+
+
+def make_segment(
+    recipe: Recipe, ingest: Ingest, queries: Any, progress: Progress | None
+) -> Segment:
+    """Build one segment by the recipe, calibrated on sample queries or stand-ins."""
+    vectors = ingest.vectors
+    if not recipe.keep_originals:
+        vectors = _compact(vectors, recipe.metric)
+    sample = None
+    if queries is not None:
+        sample = accept_queries(queries, recipe.dimensions, METRICS[recipe.metric])
+        if len(sample) > SAMPLE_LIMIT:
+            chosen = np.random.default_rng(recipe.seed).permutation(len(sample))[:SAMPLE_LIMIT]
+            sample = np.ascontiguousarray(sample[np.sort(chosen)])
+
+    def calibrate(segment: Segment) -> Calibration:
+        if recipe.calibration == "default" or segment.n < 1_000:
+            return DEFAULT
+        source = "held-out stand-ins" if sample is None else "sample queries"
+        probes = sample_queries(vectors, recipe.seed) if sample is None else sample
+        return measure(
+            segment,
+            probes,
+            source,
+            recipe.seed,
+            progress=None
+            if progress is None
+            else lambda done, total: progress("calibrate", done, total),
+        )
+
+    data = SegmentData(ingest.ids, vectors, ingest.attributes, ingest.stored)
+    return build_segment(
+        data,
+        recipe.schema,
+        recipe.metric,
+        seed=recipe.seed,
+        threads=recipe.threads,
+        calibration=calibrate,
+        progress=progress,
+    )
+
+
+def estimate(data: Any, **options: Any) -> dict[str, Any]:
+    """What a build would make: columns and roles, bytes on disk, peak memory, seconds.
+
+    Bytes follow from shapes; seconds are a guess from builds on one kind of machine.
+    """
+    defaults: dict[str, Any] = {
+        "vector": None,
+        "id": None,
+        "metric": "cosine",
+        "attributes": None,
+        "store": None,
+        "model": None,
+        "seed": 0,
+        "threads": None,
+        "keep_originals": True,
+        "calibration": "measure",
+    }
+    unknown = set(options) - set(defaults)
+    if unknown:
+        raise InputError(f"plan_build does not take {', '.join(sorted(unknown))}")
+    recipe, ingest = prepare_data(data, **{**defaults, **options})
+    n, d = ingest.vectors.shape
+    vectors = int(ingest.vectors.nbytes) if recipe.keep_originals else 2 * n * d
+    codes = n * ((d + 63) // 64 * 64 + 12)
+    graph = n * 4 * GRAPH_DEGREE
+    attributes = _attribute_bytes(ingest.attributes)
+    total = vectors + codes + graph + attributes + int(ingest.stored.nbytes) + 16 * n
+    return {
+        "rows": n,
+        "dimensions": d,
+        "dtype": recipe.dtype,
+        "metric": recipe.metric,
+        "id": {"column": ingest.id, "type": recipe.id_kind},
+        "vector": recipe.vector_name,
+        "attributes": {name: str(recipe.schema[name].to_arrow()) for name in recipe.attributes},
+        "stored": {name: str(recipe.schema[name].to_arrow()) for name in recipe.stored},
+        "model": recipe.model,
+        "bytes": {
+            "vectors": vectors,
+            "codes": codes,
+            "graph": graph,
+            "attributes": attributes,
+            "stored": int(ingest.stored.nbytes),
+            "total": total,
+        },
+        "peak_memory_bytes": total + 2 * int(ingest.vectors.nbytes),
+        "seconds": round(n * (d + 200) * 4e-7 / recipe.threads + 5, 1),
+    }
+
+
+# Neighbours of a row in the graph, for the estimate of its bytes.
+GRAPH_DEGREE = 48
+
+
+def _attribute_bytes(table: pa.Table) -> int:
+    """A column costs about its codes and its posting list besides its values."""
+    return int(table.nbytes) + 8 * table.num_rows * table.num_columns
+
+
+def _compact(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """float16 stand-ins for the vectors, normalised under cosine."""
+    wide = vectors.astype(np.float32)
+    if metric == "cosine":
+        wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    if len(wide) and np.abs(wide).max() > np.finfo(np.float16).max:
+        raise InputError("keep_originals=False needs values within float16's range, 65504")
+    return wide.astype(np.float16)
+
+
+def kind_of(ids: np.ndarray | pa.Array) -> str:
+    """ "int" or "string"."""
+    return "int" if isinstance(ids, np.ndarray) else "string"

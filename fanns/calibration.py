@@ -1,0 +1,395 @@
+"""The cost model's constants and the recall curves, measured once at build and stored.
+
+A curve belongs to one kind of walk. At each calibrated selectivity it holds, for each recall
+target, the beam width that reached the target and the codes the walk then compared. The masks are
+synthetic: random rows, and rows of clusters far from the query (the hard case for a walk); the
+wider beam of the two is kept, so that a correlated filter does not cost recall.
+
+Queries are the caller's sample, or rows of the data moved part of the way to other rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from fanns.errors import CorruptIndexError
+from fanns.paths import Budget
+from fanns.paths.graph import GraphParameters
+from fanns.paths.scan import ScanParameters
+from fanns.selection import Selection
+
+TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+BEAMS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896)
+ONE_HOP, TWO_HOP = 0, 1
+MODE_NAMES = ("one-hop", "two-hop")
+# Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
+GRIDS = {ONE_HOP: (1.0, 0.5, 0.2), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Nanoseconds: per search, per code compared, per full-precision distance."""
+
+    fixed_ns: float
+    code_ns: float
+    exact_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Beam and work of one kind of walk by selectivity (falling) and target (as TARGETS).
+
+    `beams[i][j]` and `codes[i][j]` belong to `selectivities[i]` and `TARGETS[j]`; 0 means that no
+    beam reached the target there.
+    """
+
+    mode: int
+    selectivities: tuple[float, ...]
+    beams: tuple[tuple[float, ...], ...]
+    codes: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return MODE_NAMES[self.mode]
+
+    def at(self, selectivity: float, target: float) -> tuple[float, float] | None:
+        """Beam and codes for a target at a selectivity, log-log between calibrated points.
+
+        None below the last calibrated selectivity, above the highest target, or where a
+        neighbouring point did not reach the target.
+        """
+        column = bisect_left(TARGETS, target - 1e-9)
+        if column == len(TARGETS) or selectivity < self.selectivities[-1]:
+            return None
+        place = 0
+        while place + 1 < len(self.selectivities) and self.selectivities[place + 1] >= selectivity:
+            place += 1
+        after = min(place + 1, len(self.selectivities) - 1)
+        ends = [(self.beams[i][column], self.codes[i][column]) for i in (place, after)]
+        if any(beam == 0 for beam, _ in ends):
+            return None
+        high, low = self.selectivities[place], self.selectivities[after]
+        share = 0.0 if high <= low else math.log(high / selectivity) / math.log(high / low)
+        share = min(max(share, 0.0), 1.0)
+        beam, codes = (
+            math.exp(math.log(a) * (1 - share) + math.log(b) * share)
+            for a, b in zip(ends[0], ends[1], strict=True)
+        )
+        return beam, codes
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the planner knows of one segment's paths.
+
+    `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`.
+    """
+
+    source: str
+    k: int
+    scan: Costs
+    graph: Costs
+    depths: tuple[float, ...]
+    curves: tuple[Curve, ...] = field(default=())
+
+    def shortlist(self, k: int, target: float) -> int:
+        """Codes to rerank in full precision for k results at a recall target."""
+        column = min(bisect_left(TARGETS, target - 1e-9), len(TARGETS) - 1)
+        return max(k + 8, math.ceil(self.depths[column] * k))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """The inverse of `to_json`.
+
+        Raises:
+            CorruptIndexError: the text is not a calibration.
+        """
+        try:
+            raw = json.loads(text)
+            curves = tuple(
+                Curve(
+                    int(curve["mode"]),
+                    tuple(curve["selectivities"]),
+                    tuple(tuple(row) for row in curve["beams"]),
+                    tuple(tuple(row) for row in curve["codes"]),
+                )
+                for curve in raw["curves"]
+            )
+            return cls(
+                str(raw["source"]),
+                int(raw["k"]),
+                Costs(**raw["scan"]),
+                Costs(**raw["graph"]),
+                tuple(raw["depths"]),
+                curves,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
+
+
+# Measured on 100,000 abstracts x 384 (cosine), one core; used where measuring is switched off and
+# for segments too small to measure. The beams carry a margin of one step.
+DEFAULT = Calibration(
+    source="default",
+    k=10,
+    scan=Costs(8_000, 30, 90),
+    graph=Costs(15_000, 70, 120),
+    depths=(1.5, 2.0, 2.0, 3.0, 3.0, 5.0),
+    curves=(
+        Curve(
+            ONE_HOP,
+            (1.0, 0.5, 0.2),
+            (
+                (28, 56, 80, 160, 224, 640),
+                (40, 80, 112, 224, 320, 896),
+                (80, 160, 224, 448, 640, 0),
+            ),
+            (
+                (500, 800, 1000, 1800, 2400, 6000),
+                (700, 1100, 1500, 2600, 3500, 8000),
+                (1200, 2000, 2800, 5000, 7000, 0),
+            ),
+        ),
+        Curve(
+            TWO_HOP,
+            (0.5, 0.2, 0.1, 0.05, 0.02),
+            (
+                (40, 80, 112, 224, 320, 896),
+                (40, 80, 112, 224, 320, 896),
+                (40, 80, 112, 224, 320, 896),
+                (56, 112, 160, 320, 448, 0),
+                (80, 160, 224, 448, 0, 0),
+            ),
+            (
+                (700, 1100, 1500, 2600, 3500, 8000),
+                (600, 1000, 1300, 2300, 3100, 7000),
+                (600, 1000, 1300, 2300, 3100, 7000),
+                (700, 1200, 1600, 2700, 3500, 0),
+                (900, 1500, 2000, 3200, 0, 0),
+            ),
+        ),
+    ),
+)
+
+
+class Bench(Protocol):
+    """What calibration needs of a segment; a segment satisfies it."""
+
+    n: int
+    scan: Any
+    graph: Any
+    clusters: Any
+
+
+def measure(
+    segment: Bench,
+    queries: np.ndarray,
+    source: str,
+    seed: int,
+    k: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Fit constants and curves on a segment.
+
+    Args:
+        segment: its scan path, its graph path (or None) and its clusters.
+        queries: float32[m, d], C-contiguous.
+        source: where the queries come from, for `info`.
+        seed: of the masks.
+        k: results per query at which curves are measured.
+        progress: called with (done, total).
+    """
+    rng = np.random.default_rng(seed)
+    k = min(k, segment.n)
+    everything = Selection.all(segment.n)
+    scan_costs = _scan_costs(segment, queries, rng)
+    depths = _depths(segment, queries, everything, k)
+    if segment.graph is None:
+        return Calibration(source, k, scan_costs, DEFAULT.graph, depths)
+    shortlist = max(k + 8, math.ceil(max(depths) * k))
+    steps = [(mode, s) for mode, grid in GRIDS.items() for s in grid]
+    steps = [(mode, s) for mode, s in steps if s * segment.n >= 20 * k]
+    rows: dict[int, list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {0: [], 1: []}
+    times: list[tuple[float, float]] = []
+    masks = {s: _masks(segment, queries, s, rng) for s in sorted({s for _, s in steps})}
+    for done, (mode, s) in enumerate(steps):
+        beams = np.ones(len(TARGETS))
+        codes = np.zeros(len(TARGETS))
+        for selection, chosen in masks[s]:
+            found = _ladder(segment, queries[chosen], selection, mode, k, shortlist, times)
+            beams = np.where((found[0] == 0) | (beams == 0), 0, np.maximum(beams, found[0]))
+            codes = np.maximum(codes, found[1])
+        rows[mode].append((s, tuple(beams.tolist()), tuple(codes.tolist())))
+        if progress is not None:
+            progress(done + 1, len(steps))
+    curves = tuple(
+        Curve(mode, *(tuple(part) for part in zip(*points, strict=True)))
+        for mode, points in rows.items()
+        if points
+    )
+    return Calibration(
+        source, k, scan_costs, _graph_costs(times, shortlist, scan_costs), depths, curves
+    )
+
+
+def sample_queries(vectors: np.ndarray, seed: int, count: int = 128) -> np.ndarray:
+    """Stand-ins for queries, float32[count, d]: rows moved part of the way to another row.
+
+    A row itself would be found at once, being in the graph; moved away from its place it is
+    harder, as queries of another kind than the data are.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(vectors)
+    ours = np.asarray(vectors[np.sort(rng.integers(0, n, count))], np.float32)
+    others = np.asarray(vectors[np.sort(rng.integers(0, n, count))], np.float32)
+    rng.shuffle(others)
+    share = rng.uniform(0.15, 0.45, (count, 1)).astype(np.float32)
+    mixed = ours * (1 - share) + others * share
+    # Opposite rows may cancel; such a stand-in would have no direction under cosine.
+    mixed[np.linalg.norm(mixed, axis=1) == 0] = ours[np.linalg.norm(mixed, axis=1) == 0]
+    return np.ascontiguousarray(mixed)
+
+
+def _masks(
+    segment: Bench, queries: np.ndarray, s: float, rng: np.random.Generator
+) -> list[tuple[Selection, np.ndarray]]:
+    """Selections of a share s, each with the queries (bool[m]) to run under it."""
+    n = segment.n
+    if s >= 1.0:
+        return [(Selection.all(n), np.ones(len(queries), bool))]
+    random = rng.random(n) < s
+    out = [(Selection.from_mask(random), np.ones(len(queries), bool))]
+    # Rows around a random centre: most queries lie far from it.
+    offsets, centroids = segment.clusters.offsets, segment.clusters.centroids
+    if len(centroids) < 8:
+        return out
+    centre = centroids[rng.integers(len(centroids))]
+    near = np.argsort(((centroids - centre) ** 2).sum(1), kind="stable")
+    sizes = np.diff(offsets)[near]
+    taken = near[: max(1, int(np.searchsorted(np.cumsum(sizes), s * n)))]
+    mask = np.zeros(n, bool)
+    for cluster in taken:
+        mask[offsets[cluster] : offsets[cluster + 1]] = True
+    own = np.argmin((centroids**2).sum(1)[None] - 2 * queries @ centroids.T, axis=1)
+    outside = ~np.isin(own, taken)
+    if outside.sum() >= 16 and 20 <= mask.sum() < n:
+        out.append((Selection.from_mask(mask), outside))
+    return out
+
+
+def _recalls(found: Any, truth: Any) -> np.ndarray:
+    """Share of rows at most as far as the k-th true one, float64[m]; ties admitted."""
+    rows, distances, counts = truth
+    limit = distances[np.arange(len(rows)), counts - 1]
+    slack = 1e-9 * np.maximum(1.0, np.abs(limit))
+    good = (found.rows >= 0) & (found.distances <= (limit + slack)[:, None])
+    valid = np.arange(found.rows.shape[1])[None] < found.found[:, None]
+    return np.asarray((good & valid).sum(1) / counts)
+
+
+def _truth(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -> Any:
+    answers = segment.scan.search(queries, selection, k, ScanParameters(max(200, 20 * k)), Budget())
+    return answers.rows, answers.distances, answers.found
+
+
+def _ladder(
+    segment: Bench,
+    queries: np.ndarray,
+    selection: Selection,
+    mode: int,
+    k: int,
+    shortlist: int,
+    times: list[tuple[float, float]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The narrowest beam per target and the codes it compared; 0 where none reached it."""
+    k = min(k, selection.count)
+    truth = _truth(segment, queries, selection, k)
+    beams, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
+    # A walk that compares more codes than this has lost to the scan.
+    dear = max(2 * selection.count, 4_000)
+    for beam in BEAMS:
+        if beam < k:
+            continue
+        parameters = GraphParameters(mode, beam, min(shortlist, beam), 0)
+        begun = time.perf_counter_ns()
+        found = segment.graph.search(queries, selection, k, parameters, Budget())
+        took = (time.perf_counter_ns() - begun) / len(queries)
+        recalls = _recalls(found, truth)
+        compared = float(found.work[:, 0].mean())
+        times.append((compared, took))
+        # One standard error of safety: the sample is small.
+        sure = recalls.mean() - recalls.std() / math.sqrt(len(recalls))
+        for j, target in enumerate(TARGETS):
+            # Perfect on the whole sample is the most that a sample can show.
+            if beams[j] == 0 and (sure >= target or recalls.mean() >= max(target, 0.9995)):
+                beams[j], codes[j] = beam, compared
+        if beams.all() or compared > dear:
+            break
+    return beams, codes
+
+
+def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -> tuple[float, ...]:
+    """Shortlist of the int8 scan per target, as multiples of k, on all rows (the hardest case)."""
+    exact = segment.scan.search(queries[:64], selection, k, ScanParameters(0), Budget())
+    truth = (exact.rows, exact.distances, exact.found)
+    out = [0.0] * len(TARGETS)
+    for depth in (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0):
+        parameters = ScanParameters(max(math.ceil(depth * k), k))
+        found = segment.scan.search(queries[:64], selection, k, parameters, Budget())
+        recall = float(_recalls(found, truth).mean())
+        # The codes' own loss must leave the target to the walk: a tenth of what may be lost.
+        for j, target in enumerate(TARGETS):
+            if out[j] == 0.0 and recall >= 1 - (1 - target) / 10:
+                out[j] = depth
+    return tuple(depth or 20.0 for depth in out)
+
+
+def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
+    """Time two sizes of scan, both kinds, one query at a time; the medians give the line."""
+    n = segment.n
+    few, many = max(1, n // 100), max(1, n // 8)
+    rows = {
+        size: Selection.from_rows(np.sort(rng.choice(n, size, replace=False)).astype(np.int32), n)
+        for size in (few, many)
+    }
+
+    def timed(size: int, shortlist: int) -> float:
+        taken = []
+        for query in queries[:12]:
+            begun = time.perf_counter_ns()
+            segment.scan.search(query[None], rows[size], 10, ScanParameters(shortlist), Budget())
+            taken.append(time.perf_counter_ns() - begun)
+        return float(np.median(taken[2:])) if len(taken) > 4 else float(np.median(taken))
+
+    span = max(many - few, 1)
+    code_ns = max((timed(many, 20) - timed(few, 20)) / span, 1.0)
+    exact_ns = max((timed(many, 0) - timed(few, 0)) / span, 1.0)
+    fixed = max(timed(few, 20) - few * code_ns - 20 * exact_ns, 1_000.0)
+    return Costs(fixed, code_ns, exact_ns)
+
+
+def _graph_costs(times: list[tuple[float, float]], shortlist: int, scan: Costs) -> Costs:
+    """The line through (codes, nanoseconds) of all walks, least absolute slope spread (Theil-Sen)."""
+    points = np.array(times)
+    if len(points) < 2:
+        return DEFAULT.graph
+    left, right = np.triu_indices(len(points), 1)
+    gap = points[right, 0] - points[left, 0]
+    wide = np.abs(gap) > 0.2 * points[:, 0].mean()
+    if not wide.any():
+        return DEFAULT.graph
+    slopes = (points[right, 1] - points[left, 1])[wide] / gap[wide]
+    code_ns = max(float(np.median(slopes)), scan.code_ns)
+    fixed = float(np.median(points[:, 1] - code_ns * points[:, 0])) - shortlist * scan.exact_ns
+    return Costs(max(fixed, 1_000.0), code_ns, scan.exact_ns)

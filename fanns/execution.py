@@ -1,0 +1,237 @@
+"""Runs plans over segments: falls back, merges, orders ties by id, names the status.
+
+Knows paths through their protocol only. Queries of a batch under one filter go to a path
+together, split over threads in fixed chunks; the split never changes an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fanns.explanation import SegmentReport
+from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
+from fanns.planner import Plan, choose, scan_plan
+from fanns.segment import Segment
+from fanns.selection import Selection
+
+CHUNK = 16
+# Plans remembered per segment.
+PLANS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may ask of a search besides the query, the filter and k."""
+
+    recall: float = 0.95
+    exact: bool = False
+    only: str | None = None
+    timeout: float | None = None
+    max_work: int | None = None
+    threads: int = 1
+
+
+class Answer(NamedTuple):
+    """One query's rows over all segments: segment numbers, rows, distances, status, work."""
+
+    segments: np.ndarray
+    rows: np.ndarray
+    distances: np.ndarray
+    status: int
+    work: np.ndarray
+
+
+class Trace(NamedTuple):
+    """What ran on one segment, for explain."""
+
+    rows: int
+    matches: int
+    plan: Plan
+    fallback: str | None
+    took_ns: int
+    work: np.ndarray
+
+    def report(self) -> SegmentReport:
+        plan = self.plan
+        return SegmentReport(
+            rows=self.rows,
+            matches=self.matches,
+            path=plan.path,
+            parameters=plan.parameters._asdict(),
+            reason=plan.reason,
+            predicted_us=plan.predicted_ns / 1e3,
+            actual_us=self.took_ns / 1e3,
+            predicted_codes=plan.predicted_codes,
+            work=tuple(int(value) for value in self.work),
+            rejected=tuple(
+                (path, None if cost is None else cost / 1e3, why)
+                for path, cost, why in plan.rejected
+            ),
+            fallback=self.fallback,
+        )
+
+
+# Threads are made once and kept: starting one costs as much as a search. A fork has none of them.
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="fanns")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def answer(
+    segments: Sequence[Segment],
+    selections: Sequence[Selection],
+    queries: np.ndarray,
+    k: int,
+    options: Options,
+) -> tuple[list[Answer], list[Trace]]:
+    """The k nearest passing rows of each query, float32[m, d]; all queries under one filter."""
+    deadline = 0
+    if options.timeout is not None:
+        deadline = time.monotonic_ns() + int(options.timeout * 1e9)
+    left = options.max_work or 0
+    parts: list[tuple[int, Answers]] = []
+    traces: list[Trace] = []
+    for number, (segment, selection) in enumerate(zip(segments, selections, strict=True)):
+        wanted = min(k, selection.count)
+        if wanted == 0:
+            continue
+        budget = Budget(max(left, 1) if options.max_work else 0, deadline)
+        plan = _plan(segment, selection.count, wanted, options)
+        begun = time.perf_counter_ns()
+        found, fallback = _run(segment, plan, queries, selection, wanted, budget, options)
+        took = time.perf_counter_ns() - begun
+        work = found.work.sum(0)
+        left -= int(work[0] + work[1]) // max(len(queries), 1)
+        parts.append((number, found))
+        traces.append(Trace(segment.n, selection.count, plan, fallback, took, work))
+    if len(parts) == 1:
+        return _single(*parts[0]), traces
+    return [_merge(segments, parts, i, k) for i in range(len(queries))], traces
+
+
+def _plan(segment: Segment, count: int, k: int, options: Options) -> Plan:
+    """The planner's choice, remembered: it follows from these numbers alone."""
+    key = (count, k, options.recall, options.exact, options.only)
+    plan = segment.plans.get(key)
+    if plan is None:
+        if len(segment.plans) >= PLANS:
+            segment.plans.clear()
+        plan = segment.plans[key] = choose(
+            segment.calibration,
+            segment.n,
+            count,
+            k,
+            options.recall,
+            exact=options.exact,
+            has_graph=segment.has_graph,
+            only=options.only,
+        )
+    return plan
+
+
+def _run(
+    segment: Segment,
+    plan: Plan,
+    queries: np.ndarray,
+    selection: Selection,
+    k: int,
+    budget: Budget,
+    options: Options,
+) -> tuple[Answers, str | None]:
+    """Run a plan; queries whose walk ended on its internal budget are finished by the scan."""
+    found = _threaded(
+        segment.path(plan.path), plan.parameters, queries, selection, k, budget, options
+    )
+    if plan.path == "scan":
+        return found, None
+    ended = np.flatnonzero(found.status == EXHAUSTED)
+    if not len(ended):
+        return found, None
+    parameters = scan_plan(
+        segment.calibration, selection.count, k, options.recall, False
+    ).parameters
+    spent = found.work[ended]
+    if budget.max_work:
+        budget = budget._replace(max_work=max(1, budget.max_work - int(spent[:, 0].max())))
+    again = _threaded(
+        segment.scan,
+        parameters,
+        np.ascontiguousarray(queries[ended]),
+        selection,
+        k,
+        budget,
+        options,
+    )
+    if len(ended) == len(queries):
+        return again._replace(work=again.work + spent), "scan"
+    for mine, theirs in zip(found[:4], again[:4], strict=True):
+        mine[ended] = theirs
+    found.work[ended] += again.work
+    return found, "scan"
+
+
+def _threaded(
+    path: Any,
+    parameters: Any,
+    queries: np.ndarray,
+    selection: Selection,
+    k: int,
+    budget: Budget,
+    options: Options,
+) -> Answers:
+    if options.threads == 1 or len(queries) <= CHUNK:
+        return path.search(queries, selection, k, parameters, budget)  # type: ignore[no-any-return]
+    # Made before the threads start, so that they do not all make it.
+    selection.words()
+    chunks = [queries[i : i + CHUNK] for i in range(0, len(queries), CHUNK)]
+    done = _pool(options.threads).map(
+        lambda chunk: path.search(chunk, selection, k, parameters, budget), chunks
+    )
+    return Answers(*(np.concatenate(part) for part in zip(*done, strict=True)))
+
+
+def _single(number: int, found: Answers) -> list[Answer]:
+    out = []
+    counts = found.found.tolist()
+    for i, status in enumerate(found.status.tolist()):
+        count = counts[i]
+        rows = found.rows[i, :count]
+        where = np.full(count, number, np.int32)
+        out.append(Answer(where, rows, found.distances[i, :count], status, found.work[i]))
+    return out
+
+
+def _merge(segments: Sequence[Segment], parts: list[tuple[int, Answers]], i: int, k: int) -> Answer:
+    """The k best of several segments' answers to query i, ties by id."""
+    if not parts:
+        none = np.zeros(0, np.int32)
+        return Answer(none, none, np.zeros(0), EXACT, np.zeros(4, np.int64))
+    rows = [(number, found.rows[i, : found.found[i]]) for number, found in parts]
+    distances = np.concatenate([found.distances[i, : found.found[i]] for _, found in parts])
+    where = np.concatenate([np.full(len(part), number, np.int32) for number, part in rows])
+    flat = np.concatenate([part for _, part in rows])
+    keys: list[Any] = []
+    for number, part in rows:
+        taken = segments[number].ids.take(part)
+        keys += [key.encode() for key in taken] if isinstance(taken, list) else taken.tolist()
+    order = sorted(range(len(flat)), key=lambda at: (distances[at], keys[at]))[:k]
+    statuses = {int(found.status[i]) for _, found in parts}
+    status = EXACT
+    if INCOMPLETE in statuses:
+        status = INCOMPLETE
+    elif statuses != {EXACT}:
+        status = APPROXIMATE
+    work = np.sum([found.work[i] for _, found in parts], axis=0)
+    return Answer(where[order], flat[order], distances[order], status, work)

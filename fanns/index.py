@@ -1,0 +1,568 @@
+"""The index: what users hold. Wiring only; the work is done by the modules that it imports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fanns import listing
+from fanns.building import Recipe, make_segment, prepare_data
+from fanns.checking import CheckReport, check_recall
+from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
+from fanns.execution import Answer, Options, Trace, answer
+from fanns.explanation import Explanation
+from fanns.filters import split_params
+from fanns.hits import STATUSES, BatchHits, Hits
+from fanns.kernels.distance import METRICS
+from fanns.persistence import load_index, save_index, store_segment
+from fanns.prepared import Prepared, Snapshot, prepare
+from fanns.schema import Schema
+from fanns.segment import Segment
+from fanns.storage import Directory
+from fanns.vectors import accept_queries
+
+Progress = Callable[[str, int, int], None]
+
+
+class Index:
+    """Vectors with typed attributes, searched under any filter.
+
+    Made by `Index.build`, `fanns.open`; safe for searches from many threads.
+
+    Attributes:
+        metric: "cosine", "l2" or "ip". dimensions: length of a vector. schema: column types by
+        name. model: name of the text encoder the vectors came from, or None.
+    """
+
+    def __init__(
+        self, recipe: Recipe, segments: Sequence[Segment], directory: Directory | None = None
+    ) -> None:
+        self._recipe = recipe
+        self._directory = directory
+        self._metric = METRICS[recipe.metric]
+        self._snapshot = Snapshot(segments, recipe.schema, recipe.id_kind)
+
+    # -- making and keeping -------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        data: Any,
+        *,
+        vector: str | None = None,
+        id: str | None = None,
+        metric: str = "cosine",
+        attributes: Sequence[str] | None = None,
+        store: Sequence[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        queries: np.ndarray | None = None,
+        model: str | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        keep_originals: bool = True,
+        calibration: str = "measure",
+        progress: Progress | None = None,
+    ) -> Index:
+        """Build an index over a table of vectors and attributes.
+
+        Args:
+            data: a pyarrow table, pandas or polars frame, dict of arrays, or the path(s) of
+                Parquet files.
+            vector: the column of vectors (float32, float16, float64 or int8, all of one length);
+                found by itself when only one column can be it.
+            id: the column of keys, int64 or string, distinct; without it ids are 0..n-1, or the
+                column named "id" when there is one.
+            metric: "cosine", "l2" or "ip".
+            attributes: columns to index for filters; default all but long text.
+            store: columns kept for display (and filterable more slowly); default long text.
+            path: directory to save to; without it the index lives in memory.
+            overwrite: replace what is at `path`.
+            queries: float32[m, d] sample queries, on which the recall target is calibrated.
+                Without them held-out stand-ins made of rows are used, which may miss by up to
+                0.02 where queries are of another kind than the data.
+            model: name of the sentence-transformers model that made the vectors.
+            seed: of everything drawn at random.
+            threads: for building; default all cores. Never changes the result.
+            keep_originals: False stores vectors as float16 (normalised under cosine), half the
+                bytes; `get(vector=True)` then refuses.
+            calibration: "measure", or "default" for shipped constants (no timing, so that builds
+                are equal to the bit).
+            progress: called with (stage, done, total).
+
+        Raises:
+            InputError: the data cannot be used; the message names the column and row.
+            IndexExistsError: something is at `path` and `overwrite` is False.
+        """
+        directory = None
+        if path is not None:
+            directory = Directory.create(path, overwrite=overwrite)
+        try:
+            recipe, ingest = prepare_data(
+                data,
+                vector=vector,
+                id=id,
+                metric=metric,
+                attributes=attributes,
+                store=store,
+                model=model,
+                seed=seed,
+                threads=threads,
+                keep_originals=keep_originals,
+                calibration=calibration,
+            )
+            segment = make_segment(recipe, ingest, queries, progress)
+            made = cls(recipe, [segment])
+            if directory is None:
+                return made
+            save_index(directory, recipe, [segment])
+            directory.commit_new()
+        finally:
+            if directory is not None:
+                directory.close()
+        assert path is not None
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], mode: str = "r", *, check: bool = False) -> Index:
+        """Open a saved index: memory-mapped, in milliseconds.
+
+        Args:
+            path: the directory.
+            mode: "r", any number of readers; "w", the one writer.
+            check: read every file and prove its checksum first.
+
+        Raises:
+            NotAnIndexError, CorruptIndexError, IndexLockedError, StorageError.
+        """
+        if mode not in ("r", "w"):
+            raise InputError(f"mode is {mode!r}, expected 'r' (read) or 'w' (the one writer)")
+        directory = Directory.open(path, mode=mode, check=check)
+        try:
+            recipe, segments = load_index(directory)
+            return cls(recipe, segments, directory)
+        except BaseException:
+            directory.close()
+            raise
+
+    @staticmethod
+    def plan_build(data: Any, **options: Any) -> dict[str, Any]:
+        """What `build` with these arguments would make: columns and roles, bytes, seconds."""
+        from fanns.building import estimate
+
+        return estimate(data, **options)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the index to a directory, all or nothing; this object stays as it is.
+
+        Raises:
+            IndexExistsError: something is there and `overwrite` is False.
+            StorageError: it cannot be written; the target is left as it was.
+        """
+        with Directory.create(path, overwrite=overwrite) as directory:
+            save_index(directory, self._recipe, self._snapshot.segments)
+            directory.commit_new()
+
+    def add(self, data: Any, *, progress: Progress | None = None) -> None:
+        """Add rows as a new segment, searchable when the call returns.
+
+        Raises:
+            InputError: columns, dimensions or dtype differ, or an id is taken; nothing is added.
+            StorageError: the index was opened for reading.
+        """
+        if self._directory is not None:
+            if self._directory.mode != "w":
+                raise StorageError(
+                    f'{self._directory.path} is open for reading: fanns.open(path, mode="w")'
+                )
+        ingest = self._recipe.ingest_more(data, self._snapshot.rows)
+        self._refuse_known(ingest.ids)
+        segment = make_segment(self._recipe, ingest, None, progress)
+        if self._directory is not None:
+            segment = store_segment(self._directory, self._recipe, segment)
+        segments = [*self._snapshot.segments, segment]
+        self._snapshot = Snapshot(segments, self._recipe.schema, self._recipe.id_kind)
+
+    def _refuse_known(self, ids: Any) -> None:
+        keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
+        for segment in self._snapshot.segments:
+            taken = np.flatnonzero(segment.ids.lookup(keys) >= 0)
+            if len(taken):
+                key = keys[int(taken[0])]
+                raise InputError(
+                    f"id {key!r} is in the index already ({len(taken)} such ids in this batch)"
+                )
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """Read every file and compare its checksum; problems found, naming files ([] if none)."""
+        return [] if self._directory is None else self._directory.verify(progress)
+
+    def close(self) -> None:
+        """Give files and lock back; the index cannot be used afterwards."""
+        if self._directory is not None:
+            self._directory.close()
+        self._snapshot = Snapshot([], self._recipe.schema, self._recipe.id_kind)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- searching ----------------------------------------------------------------------------
+
+    def search(
+        self,
+        q: Any,
+        k: int = 10,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        recall: float = 0.95,
+        exact: bool = False,
+        radius: float | None = None,
+        offset: int = 0,
+        nulls: str | None = None,
+        columns: Sequence[str] = (),
+        group_by: str | None = None,
+        group_size: int = 1,
+        threads: int = 1,
+        timeout: float | None = None,
+        max_work: int | None = None,
+        plan: str | None = None,
+    ) -> Any:
+        """The k nearest passing rows of one query or of many.
+
+        Args:
+            q: float32[d], or float32[m, d] for m queries.
+            k: rows wanted; exactly min(k, matches) come back.
+            where: a filter in any spelling; for m queries also a list of m filters.
+            params: values of the filter's `:parameters`; `fanns.each([...])` gives each query of
+                a batch its own.
+            recall: the share of the true k nearest to aim at, in (0, 1]; 1 means exact.
+            exact: compare every passing row in full precision.
+            radius: only rows at most this far, inclusive.
+            offset: leave out the first rows of the answer.
+            nulls: "sql" (three-valued) or "python" (`!=` keeps missing values).
+            columns: to fetch with the hits.
+            group_by: an attribute; at most `group_size` rows of each value, k groups.
+            threads: over the queries of a batch.
+            timeout: seconds; max_work: distances. Either may end the search `incomplete`.
+            plan: "scan" or "graph", for experts.
+
+        Returns:
+            `Hits` for one query, `BatchHits` for many.
+
+        Raises:
+            InputError: a query or argument that cannot be used. FilterError: the filter.
+        """
+        options = Options(recall, exact or recall >= 0.9995, plan, timeout, max_work, threads)
+        _check_search(k, offset, options, group_size)
+        queries = accept_queries(q, self.dimensions, self._metric)
+        single = np.ndim(q) == 1
+        if group_by is not None:
+            found = [
+                listing.grouped(self, query, k, where, params, nulls, group_by, group_size, options)
+                for query in queries
+            ]
+            return found[0] if single else BatchHits(found)
+        names = self._known(columns)
+        parts = self._answers(queries, single, k + offset, where, params, nulls, options)
+        hits = [self._hits(part, offset, radius, names, note) for part, note in parts]
+        return hits[0] if single else BatchHits(hits)
+
+    def _answers(
+        self,
+        queries: np.ndarray,
+        single: bool,
+        k: int,
+        where: Any,
+        params: Mapping[str, Any] | None,
+        nulls: str | None,
+        options: Options,
+    ) -> list[tuple[Answer, _Note]]:
+        snapshot = self._snapshot
+        k = min(k, snapshot.rows)
+        each = _filters(where, params, single, len(queries))
+        if each is None:
+            return self._answer_all(
+                snapshot, queries, k, prepare(snapshot, where, params, nulls), options
+            )
+        out = []
+        for query, (filter_, bound) in zip(queries, each, strict=True):
+            ready = prepare(snapshot, filter_, bound, nulls)
+            out += self._answer_all(snapshot, query[None], k, ready, options)
+        return out
+
+    def _answer_all(
+        self, snapshot: Snapshot, queries: np.ndarray, k: int, ready: Prepared, options: Options
+    ) -> list[tuple[Answer, _Note]]:
+        begun = perf_counter_ns()
+        selections = ready.selections()
+        filtered = perf_counter_ns()
+        answers, traces = answer(snapshot.segments, selections, queries, k, options)
+        note = _Note(
+            snapshot, ready, k, options, filtered - begun, perf_counter_ns() - filtered, traces
+        )
+        return [(part, note) for part in answers]
+
+    def _hits(
+        self, found: Answer, offset: int, radius: float | None, names: Sequence[str], note: _Note
+    ) -> Hits:
+        snapshot = note.snapshot
+        segments, rows, distances = found.segments, found.rows, found.distances
+        if radius is not None:
+            stop = int(np.searchsorted(distances, radius, side="right"))
+            segments, rows, distances = segments[:stop], rows[:stop], distances[:stop]
+        if offset:
+            segments, rows, distances = segments[offset:], rows[offset:], distances[offset:]
+        hits = Hits(
+            distances,
+            STATUSES[found.status],
+            note.ready.matches,
+            self.metric,
+            found.work,
+            (self._source(snapshot), segments, rows),
+            lambda: note.explanation(len(rows), STATUSES[found.status]),
+        )
+        hits.prefetched = tuple(names)
+        return hits
+
+    def _source(self, snapshot: Snapshot) -> listing.Columns:
+        return listing.Columns(snapshot, self._recipe.id_name)
+
+    def _known(self, columns: Sequence[str] | None) -> Sequence[str]:
+        if not columns:
+            return ()
+        if isinstance(columns, str):
+            raise InputError(f"columns is the text {columns!r}, expected a list of names")
+        for name in columns:
+            if name not in self.schema and name != self._recipe.id_name:
+                raise UnknownColumnError(
+                    f"no column {name!r}; the index has {', '.join(self.schema) or 'none'}"
+                )
+        return tuple(columns)
+
+    def explain(self, q: Any, k: int = 10, where: Any = None, **options: Any) -> Explanation:
+        """Run one query and tell its plan, the plans that lost, predictions and actual work."""
+        hits = self.search(q, k, where, **options)
+        if isinstance(hits, BatchHits):
+            raise InputError("explain takes one query, float32[d]")
+        return hits.explain()
+
+    def prepare(self, where: Any, *, nulls: str | None = None) -> Prepared:
+        """A reusable filter with `.bind(**params)`, `.count()` and `.selectivity`."""
+        return prepare(self._snapshot, where, None, nulls)
+
+    def pages(self, q: Any, k: int = 10, where: Any = None, **options: Any) -> Iterator[Hits]:
+        """Page after page of k hits for one query, without repeats, until the matches end."""
+        return listing.pages(self, q, k, where, options)
+
+    def check(
+        self,
+        Q: Any,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.95,
+        nulls: str | None = None,
+        threads: int = 1,
+    ) -> CheckReport:
+        """Recall measured against exact answers on these queries, with a 95 % interval."""
+        return check_recall(self, Q, where, params, k, recall, nulls, threads)
+
+    # -- rows by key or filter ----------------------------------------------------------------
+
+    def get(
+        self, ids: Any, *, vector: bool = False, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Rows by id, in the order asked: id, the columns (default all) and the vectors as given.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold.
+            InputError: vectors were asked for and the index keeps none (`keep_originals=False`).
+        """
+        keys = self._recipe.check_keys(ids)
+        segments, rows = listing.locate(self._snapshot, keys)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            raise UnknownIdError(
+                f"no row with id {keys[int(missing[0])]!r}"
+                + (f" ({len(missing)} unknown ids)" if len(missing) > 1 else "")
+            )
+        names = list(self.schema) if columns is None else list(self._known(columns))
+        source = self._source(self._snapshot)
+        table = source.columns_at(segments, rows, [self._recipe.id_name, *names])
+        if vector:
+            values = listing.vectors_at(self._snapshot, segments, rows, self._recipe)
+            table = table.append_column(self._recipe.vector_name, values)
+        return table
+
+    def ids(self) -> Any:
+        """All ids in the order given: int64[n] or a list of n strings."""
+        return listing.all_ids(self._snapshot)
+
+    def count(
+        self,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        nulls: str | None = None,
+    ) -> int:
+        """The exact number of rows that pass."""
+        return prepare(self._snapshot, where, params, nulls).count()
+
+    def facets(
+        self,
+        column: str,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        nulls: str | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """How many passing rows hold each value: columns `value`, `count`, most frequent first."""
+        self._known([column])
+        ready = prepare(self._snapshot, where, params, nulls)
+        return listing.facets(self._snapshot, column, ready.selections(), limit)
+
+    def rows(
+        self,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        order_by: str | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+        nulls: str | None = None,
+    ) -> pa.Table:
+        """Passing rows without a query vector: id and columns, by `order_by` or as given."""
+        names = list(self.schema) if columns is None else list(self._known(columns))
+        self._known([order_by] if order_by else [])
+        ready = prepare(self._snapshot, where, params, nulls)
+        return listing.rows(
+            self._source(self._snapshot), ready.selections(), names, order_by, descending, limit
+        )
+
+    # -- about --------------------------------------------------------------------------------
+
+    @property
+    def metric(self) -> str:
+        return self._recipe.metric
+
+    @property
+    def dimensions(self) -> int:
+        return self._recipe.dimensions
+
+    @property
+    def schema(self) -> Schema:
+        return self._recipe.schema
+
+    @property
+    def model(self) -> str | None:
+        return self._recipe.model
+
+    def __len__(self) -> int:
+        return self._snapshot.rows
+
+    def info(self) -> dict[str, Any]:
+        """Rows, columns, bytes, calibration and settings, as plain values."""
+        return listing.info(self._snapshot, self._recipe, self._directory)
+
+    def warmup(self) -> None:
+        """Compile or load every kernel and map the index's pages, so that the next search is fast."""
+        if not len(self):
+            return
+        rng = np.random.default_rng(0)
+        probe = rng.standard_normal((2, self.dimensions)).astype(np.float32)
+        half = np.arange(self._snapshot.rows) % 2 == 0
+        for where in (None, half):
+            self.search(probe[0], 1, where, exact=True)
+            for plan in ("scan", "graph"):
+                self.search(probe, 10, where, plan=plan)
+
+    def __repr__(self) -> str:
+        return (
+            f"<fanns.Index: {len(self):,} rows x {self.dimensions}, {self.metric}, "
+            f"{len(self.schema)} columns, {len(self._snapshot.segments)} segment(s)>"
+        )
+
+
+class _Note:
+    """What explain needs of a search that ran; kept by its hits."""
+
+    __slots__ = ("filter_ns", "k", "options", "ready", "search_ns", "snapshot", "traces")
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        ready: Prepared,
+        k: int,
+        options: Options,
+        filter_ns: int,
+        search_ns: int,
+        traces: list[Trace],
+    ) -> None:
+        self.snapshot = snapshot
+        self.ready = ready
+        self.k = k
+        self.options = options
+        self.filter_ns = filter_ns
+        self.search_ns = search_ns
+        self.traces = traces
+
+    def explanation(self, found: int, status: str) -> Explanation:
+        return Explanation(
+            where=self.ready.sql,
+            k=self.k,
+            recall=self.options.recall,
+            status=status,
+            found=found,
+            matches=self.ready.matches,
+            rows=self.snapshot.rows,
+            filter_us=self.filter_ns / 1e3,
+            search_us=self.search_ns / 1e3,
+            notes=self.snapshot.notes(self.ready.bound),
+            segments=tuple(trace.report() for trace in self.traces),
+        )
+
+
+def _filters(
+    where: Any, params: Mapping[str, Any] | None, single: bool, m: int
+) -> list[tuple[Any, Mapping[str, Any] | None]] | None:
+    """One (filter, params) per query, or None when all queries share them."""
+    bound = split_params(params, m)
+    if isinstance(where, (list, tuple)):
+        if single or len(where) != m:
+            raise InputError(
+                f"where is a list of {len(where)} for {'one query' if single else f'{m} queries'}: "
+                "give one filter per query of a batch; wrap ids in fanns.ids([...])"
+            )
+        return [(where[i], bound[i] if bound else params) for i in range(m)]
+    return None if bound is None else [(where, bound[i]) for i in range(m)]
+
+
+def _check_search(k: int, offset: int, options: Options, group_size: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
+    if not isinstance(offset, (int, np.integer)) or offset < 0:
+        raise InputError(f"offset is {offset!r}, expected a whole number of at least 0")
+    if not 0 < options.recall <= 1:
+        raise InputError(f"recall is {options.recall!r}, expected a share in (0, 1]")
+    if options.only not in (None, "scan", "graph"):
+        raise InputError(f"plan is {options.only!r}, expected 'scan' or 'graph'")
+    if options.threads < 1:
+        raise InputError(f"threads is {options.threads!r}, expected at least 1")
+    if options.timeout is not None and not options.timeout > 0:
+        raise InputError(f"timeout is {options.timeout!r}, expected seconds above 0")
+    if options.max_work is not None and options.max_work < 1:
+        raise InputError(f"max_work is {options.max_work!r}, expected distances above 0")
+    if group_size < 1:
+        raise InputError(f"group_size is {group_size!r}, expected at least 1")

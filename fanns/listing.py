@@ -1,0 +1,274 @@
+"""Rows without a ranking of their own: by key, by filter, by group, page after page; and `info`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fanns.errors import InputError, UnknownColumnError
+from fanns.hits import Hits
+from fanns.prepared import Snapshot
+from fanns.selection import Selection
+
+if TYPE_CHECKING:
+    from fanns.building import Recipe
+    from fanns.execution import Options
+    from fanns.index import Index
+    from fanns.storage import Directory
+
+
+class Columns:
+    """Reads column values of a snapshot's rows; hits keep one."""
+
+    __slots__ = ("id_name", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, id_name: str) -> None:
+        self.snapshot = snapshot
+        self.id_name = id_name
+
+    def ids_at(self, segments: np.ndarray, rows: np.ndarray) -> Any:
+        """The ids of rows: int64[m] or a list of m strings."""
+        parts = self.snapshot.segments
+        if len(parts) == 1:
+            return parts[0].ids.take(rows)
+        if self.snapshot.id_kind == "int":
+            out = np.empty(len(rows), np.int64)
+            for number in np.unique(segments):
+                places = segments == number
+                out[places] = parts[number].ids.take(rows[places])
+            return out
+        places = enumerate(segments.tolist())
+        return [parts[number].ids.take(rows[i : i + 1])[0] for i, number in places]
+
+    def columns_at(self, segments: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> pa.Table:
+        """The named columns of rows given by segment number and row number, in order.
+
+        Raises:
+            UnknownColumnError: the index has no such column.
+        """
+        return pa.table({name: self._column(name, segments, rows) for name in names})
+
+    def _column(self, name: str, segments: np.ndarray, rows: np.ndarray) -> pa.Array:
+        known = self.snapshot.schema
+        if name != self.id_name and name not in known:
+            raise UnknownColumnError(f"no column {name!r}; the index has {', '.join(known)}")
+        parts = self.snapshot.segments
+        if len(parts) == 1:
+            return self._values(0, name, rows)
+        taken, order = [], []
+        for number in range(len(parts)):
+            places = np.flatnonzero(segments == number)
+            if len(places) or not taken:
+                taken.append(self._values(number, name, rows[places]))
+                order.append(places)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return pa.concat_arrays(taken).take(pa.array(back))
+
+    def _values(self, number: int, name: str, rows: np.ndarray) -> pa.Array:
+        segment = self.snapshot.segments[number]
+        if name == self.id_name and name not in segment.schema:
+            return segment.ids.take_arrow(rows)
+        return segment.column(name, rows)
+
+
+def all_ids(snapshot: Snapshot) -> Any:
+    """All ids in the order given."""
+    parts = [segment.ids.take(segment.given_order) for segment in snapshot.segments]
+    if snapshot.id_kind == "int":
+        return np.concatenate(parts or [np.zeros(0, np.int64)])
+    return [key for part in parts for key in part]
+
+
+def locate(snapshot: Snapshot, keys: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Segment and row of each key; row -1 where no segment holds it."""
+    segments, rows = np.zeros(len(keys), np.int32), np.full(len(keys), -1, np.int32)
+    for number, segment in enumerate(snapshot.segments):
+        found = segment.ids.lookup(keys)
+        here = found >= 0
+        segments[here], rows[here] = number, found[here]
+    return segments, rows
+
+
+def vectors_at(
+    snapshot: Snapshot, segments: np.ndarray, rows: np.ndarray, recipe: Recipe
+) -> pa.Array:
+    """The vectors of rows as they were given, FixedSizeList<d>."""
+    if not recipe.keep_originals:
+        raise InputError("this index was built with keep_originals=False: the vectors are gone")
+    out = np.empty((len(rows), recipe.dimensions), recipe.dtype)
+    for number in np.unique(segments):
+        places = segments == number
+        out[places] = snapshot.segments[number].vectors.vectors[rows[places]]
+    return pa.FixedSizeListArray.from_arrays(pa.array(out.ravel()), recipe.dimensions)
+
+
+def facets(
+    snapshot: Snapshot, column: str, selections: Sequence[Selection], limit: int | None
+) -> pa.Table:
+    """Counts per value over all segments, most frequent first, equal counts by value."""
+    parts = []
+    for segment, selection in zip(snapshot.segments, selections, strict=True):
+        if column in segment.indexed:
+            values, counts = segment.attributes.facets(column, selection)
+        else:
+            taken = segment.column(column, selection.rows())
+            if pa.types.is_list(taken.type) or pa.types.is_large_list(taken.type):
+                taken = taken.flatten()
+            counted = pc.value_counts(taken.drop_null())
+            values, counts = counted.field(0), counted.field(1).to_numpy()
+        parts.append(pa.table({"value": values, "count": pa.array(counts, pa.int64())}))
+    if not parts:
+        return pa.table({"value": pa.array([], pa.string()), "count": pa.array([], pa.int64())})
+    table = pa.concat_tables(parts)
+    if len(parts) > 1:
+        table = table.group_by("value").aggregate([("count", "sum")])
+        table = table.rename_columns(["value", "count"])
+    table = table.filter(pc.greater(table["count"], 0))
+    if pa.types.is_boolean(table["value"].type):
+        order = pc.sort_indices(table["count"], sort_keys=[("", "descending")])
+    else:
+        order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("value", "ascending")])
+    table = table.take(order)
+    return table if limit is None else table.slice(0, limit)
+
+
+def rows(
+    source: Columns,
+    selections: Sequence[Selection],
+    names: Sequence[str],
+    order_by: str | None,
+    descending: bool,
+    limit: int | None,
+) -> pa.Table:
+    """Passing rows with columns, by a column (nulls last) or in the order given."""
+    snapshot = source.snapshot
+    numbers, flat = [], []
+    for number, selection in enumerate(selections):
+        segment = snapshot.segments[number]
+        passing = selection.rows()
+        passing = passing[np.argsort(segment.positions[passing], kind="stable")]
+        numbers.append(np.full(len(passing), number, np.int32))
+        flat.append(passing)
+    segments = np.concatenate(numbers or [np.zeros(0, np.int32)])
+    chosen = np.concatenate(flat or [np.zeros(0, np.int32)])
+    if order_by is not None:
+        keys = source.columns_at(segments, chosen, [order_by])
+        if pa.types.is_list(keys.schema.field(0).type):
+            raise InputError(f"order_by={order_by!r} is a list column: it has no order")
+        way = "descending" if descending else "ascending"
+        order = pc.sort_indices(keys, sort_keys=[(order_by, way)]).to_numpy()
+        segments, chosen = segments[order], chosen[order]
+    elif descending:
+        segments, chosen = segments[::-1], chosen[::-1]
+    if limit is not None:
+        segments, chosen = segments[:limit], chosen[:limit]
+    named = [source.id_name, *(name for name in names if name != source.id_name)]
+    return source.columns_at(segments, np.ascontiguousarray(chosen), named)
+
+
+def pages(index: Index, q: Any, k: int, where: Any, options: Mapping[str, Any]) -> Iterator[Hits]:
+    """Pages of k from ever longer searches, leaving out what was given before."""
+    frozen = copy(index)  # rows added meanwhile stay out
+    ready = frozen.prepare(where, nulls=options.get("nulls"))
+    ready = ready.bind(**(options.get("params") or {}))
+    rest = {name: value for name, value in options.items() if name not in ("params", "nulls")}
+    given: set[tuple[int, int]] = set()
+    wanted, total = 4 * k, ready.count()
+    while True:
+        hits = frozen.search(q, min(wanted, max(total, 1)), ready, **rest)
+        places = hits.places()
+        fresh = [i for i, place in enumerate(places) if place not in given]
+        last = len(hits) < wanted
+        while len(fresh) >= k or (last and fresh):
+            page, fresh = fresh[:k], fresh[k:]
+            given.update(places[i] for i in page)
+            yield hits.subset(page)
+        if last:
+            return
+        wanted *= 4
+
+
+def grouped(
+    index: Index,
+    query: np.ndarray,
+    k: int,
+    where: Any,
+    params: Mapping[str, Any] | None,
+    nulls: str | None,
+    group_by: str,
+    group_size: int,
+    options: Options,
+) -> Hits:
+    """The nearest rows with at most `group_size` of each value, until k values are seen.
+
+    Searches ever longer answers; a null counts as a value of its own.
+    """
+    index._known([group_by])
+    if group_by in index.schema and index.schema[group_by].is_list:
+        raise InputError(f"group_by={group_by!r} is a list column: a row would be in many groups")
+    ready = index.prepare(where, nulls=nulls)
+    ready = ready.bind(**params) if params else ready
+    total, wanted = ready.count(), 4 * k * group_size
+    while True:
+        hits: Hits = index.search(
+            query,
+            min(wanted, max(total, 1)),
+            ready,
+            recall=options.recall,
+            exact=options.exact,
+            timeout=options.timeout,
+            max_work=options.max_work,
+            plan=options.only,
+        )
+        sizes: dict[Any, int] = {}
+        kept = []
+        for i, value in enumerate(hits.columns([group_by]).column(0).to_pylist()):
+            if value not in sizes and len(sizes) == k:
+                continue
+            if sizes.get(value, 0) < group_size:
+                sizes[value] = sizes.get(value, 0) + 1
+                kept.append(i)
+        full = len(sizes) == k and all(size == group_size for size in sizes.values())
+        if full or wanted >= total or hits.status == "incomplete":
+            return hits.subset(kept)
+        wanted *= 4
+
+
+def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dict[str, Any]:
+    """What an index is and what it weighs."""
+    weight = dict.fromkeys(("vectors", "codes", "graph", "attributes", "ids", "other"), 0)
+    for segment in snapshot.segments:
+        for name in segment.arrays:
+            group = name.split("/")[0]
+            group = group if group in weight else "other"
+            weight[group] += segment.array_bytes(name)
+    stored = sum(segment.stored_bytes for segment in snapshot.segments)
+    columns = {}
+    for name, kind in recipe.schema.items():
+        indexed = name in recipe.attributes
+        columns[name] = {"type": str(kind.to_arrow()), "indexed": indexed}
+    base = sum(weight.values())
+    parts = [segment.calibration for segment in snapshot.segments]
+    return {
+        "rows": snapshot.rows,
+        "dimensions": recipe.dimensions,
+        "dtype": recipe.dtype,
+        "metric": recipe.metric,
+        "id": {"column": recipe.id_name, "type": recipe.id_kind},
+        "segments": [
+            {"rows": segment.n, "graph": segment.has_graph} for segment in snapshot.segments
+        ],
+        "columns": columns,
+        "bytes": {**weight, "stored": stored, "total": base + stored},
+        "bytes_per_vector_byte": round(base / weight["vectors"], 3) if weight["vectors"] else None,
+        "calibration": [part.source for part in parts],
+        "keep_originals": recipe.keep_originals,
+        "model": recipe.model,
+        "seed": recipe.seed,
+        "path": None if directory is None else str(directory.path),
+    }

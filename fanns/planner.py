@@ -1,0 +1,151 @@
+"""Which access path answers a query: the one with the least predicted cost.
+
+The planner knows sizes, the recall target and the calibration; it does not know how a path works
+inside. It returns a `Plan`, a value that `search` runs and `explain` prints.
+
+Cost of a scan  = fixed + codes * ns per code + shortlist * ns per full-precision distance.
+Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
+walk at this selectivity and recall target (log-log interpolation between calibrated points).
+Both are predictions of one thread's time; the constants come from `calibration`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fanns.calibration import Calibration, Curve
+from fanns.paths.graph import GraphParameters
+from fanns.paths.scan import ScanParameters
+
+# Below this many passing rows the full-precision scan is taken without looking further: it is
+# exact, and cheaper than any bookkeeping.
+SMALL = 256
+# A walk may spend this multiple of the scan's predicted cost before the scan takes over.
+REGRET = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One path with its parameters, what it should cost, and the plans that lost.
+
+    Attributes:
+        path: "scan" or "graph".
+        parameters: the path's own NamedTuple.
+        predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
+        walk_limit: codes after which a walk gives up and the scan takes over; 0 for a scan.
+        rejected: (path, predicted ns or None, why not).
+    """
+
+    path: str
+    parameters: Any
+    predicted_ns: float
+    predicted_codes: float
+    reason: str
+    rejected: tuple[tuple[str, float | None, str], ...] = ()
+
+
+def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
+    """The scan of `count` passing rows: full precision when exact is asked for or the set is small."""
+    costs = calibration.scan
+    shortlist = calibration.shortlist(k, target)
+    if exact or count <= max(SMALL, shortlist):
+        predicted = costs.fixed_ns + count * costs.exact_ns
+        why = "exact asked for" if exact else "few rows pass: all in full precision"
+        return Plan("scan", ScanParameters(0), predicted, 0, why)
+    predicted = costs.fixed_ns + count * costs.code_ns + shortlist * costs.exact_ns
+    return Plan("scan", ScanParameters(shortlist), predicted, count, "least predicted cost")
+
+
+def graph_plan(
+    curve: Curve, calibration: Calibration, selectivity: float, k: int, target: float
+) -> Plan | None:
+    """The walk that reaches the target at this selectivity, None where none was seen to."""
+    point = curve.at(selectivity, target)
+    if point is None:
+        return None
+    ef, codes = point
+    # Calibrated at its own k: a longer answer needs a beam longer by the same share.
+    stretch = max(1.0, k / calibration.k)
+    beam = max(math.ceil(ef * stretch), k)
+    codes *= stretch
+    shortlist = min(calibration.shortlist(k, target), beam)
+    costs = calibration.graph
+    predicted = costs.fixed_ns + codes * costs.code_ns + shortlist * costs.exact_ns
+    parameters = GraphParameters(curve.mode, beam, shortlist, 0)
+    return Plan("graph", parameters, predicted, codes, "least predicted cost")
+
+
+def choose(
+    calibration: Calibration,
+    rows: int,
+    count: int,
+    k: int,
+    target: float,
+    *,
+    exact: bool = False,
+    has_graph: bool = True,
+    only: str | None = None,
+) -> Plan:
+    """The plan for `count` of `rows` passing, by least predicted cost.
+
+    `only` ("scan", "graph") leaves the choice to the caller. With `exact` the answer is the
+    full-precision scan whatever it costs.
+    """
+    scan = scan_plan(calibration, count, k, target, exact)
+    if exact:
+        return _with(scan, "exact asked for", [("graph", None, "cannot prove exactness")])
+    if not has_graph:
+        return _with(scan, "the segment is too small for a graph", [])
+    selectivity = count / rows if rows else 0.0
+    walks = [
+        (curve, graph_plan(curve, calibration, selectivity, k, target))
+        for curve in calibration.curves
+    ]
+    found = [plan for _, plan in walks if plan is not None]
+    lost: list[tuple[str, float | None, str]] = [
+        (f"graph {curve.name}", None, f"recall {target:g} not seen at this selectivity")
+        for curve, plan in walks
+        if plan is None
+    ]
+    if only == "scan" or not found:
+        lost += [(_named(plan), plan.predicted_ns, "not asked for") for plan in found]
+        return _with(scan, "asked for" if only else scan.reason, lost)
+    best = min(found, key=lambda plan: plan.predicted_ns)
+    lost += [
+        (_named(plan), plan.predicted_ns, "more predicted cost")
+        for plan in found
+        if plan is not best
+    ]
+    if only != "graph" and scan.predicted_ns <= best.predicted_ns:
+        lost.append((_named(best), best.predicted_ns, "more predicted cost"))
+        return _with(scan, scan.reason, lost)
+    lost.append(
+        ("scan", scan.predicted_ns, "more predicted cost" if only is None else "not asked for")
+    )
+    limit = walk_limit(calibration, scan, best)
+    parameters = best.parameters._replace(walk_limit=limit)
+    made = Plan("graph", parameters, best.predicted_ns, best.predicted_codes, best.reason)
+    return _with(made, "asked for" if only else best.reason, lost)
+
+
+def walk_limit(calibration: Calibration, scan: Plan, walk: Plan) -> int:
+    """Codes a walk may compare before the scan is the better bet: the scan's own predicted cost.
+
+    Never under twice the walk's own prediction, so that ordinary spread does not end it.
+    """
+    by_scan = REGRET * scan.predicted_ns / calibration.graph.code_ns
+    return int(max(by_scan, 2.0 * walk.predicted_codes)) + 1
+
+
+def _named(plan: Plan) -> str:
+    if plan.path == "graph":
+        return "graph " + ("one-hop" if plan.parameters.mode == 0 else "two-hop")
+    return plan.path
+
+
+def _with(plan: Plan, reason: str, lost: list[tuple[str, float | None, str]]) -> Plan:
+    return Plan(
+        plan.path, plan.parameters, plan.predicted_ns, plan.predicted_codes, reason, tuple(lost)
+    )

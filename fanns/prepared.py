@@ -1,0 +1,173 @@
+"""A filter compiled against one index: parsed and typed once, bound and evaluated many times."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fanns.errors import FilterError, InputError, ParameterError
+from fanns.expressions import Constant, Evaluated, Ids, Mask, Node
+from fanns.filters import compile_filter, default_nulls, parse_filter, to_sql, walk
+from fanns.schema import Schema
+from fanns.segment import Segment, SegmentRows
+from fanns.selection import Selection
+
+TEMPLATES = 256
+
+
+class Snapshot:
+    """The segments that a search sees, in order, and what filters need to know of them.
+
+    Attributes:
+        segments; contexts: how opaque leaves map to each segment's rows; rows: their total.
+    """
+
+    def __init__(self, segments: Sequence[Segment], schema: Schema, id_kind: str) -> None:
+        self.segments = tuple(segments)
+        self.schema = schema
+        self.id_kind = id_kind
+        starts = np.cumsum([0] + [segment.n for segment in segments])
+        self.starts = starts
+        self.rows = int(starts[-1])
+        self.contexts = [
+            SegmentRows(segment, int(start))
+            for segment, start in zip(segments, starts[:-1], strict=True)
+        ]
+        self._templates: OrderedDict[Any, Any] = OrderedDict()
+        self.everything = [Selection.all(segment.n) for segment in segments]
+
+    def template(self, where: Any, nulls: str | None) -> Any:
+        """The filter compiled; filters without data of their own are kept for the next call."""
+        if isinstance(where, (str, Node)):
+            key = (where, nulls)
+            found = self._templates.get(key)
+            if found is not None:
+                return found
+        tree = parse_filter(where)
+        self._check_opaque(tree)
+        made = compile_filter(tree, self.schema, nulls or default_nulls(where))
+        if isinstance(where, str):
+            self._templates[key] = made
+            if len(self._templates) > TEMPLATES:
+                self._templates.popitem(last=False)
+        return made
+
+    def _check_opaque(self, tree: Node) -> None:
+        for leaf in walk(tree):
+            self._check_leaf(leaf)
+
+    def _check_leaf(self, tree: Node) -> None:
+        if isinstance(tree, Mask) and len(tree.values) != self.rows:
+            raise InputError(
+                f"mask has {len(tree.values)} entries, expected {self.rows}: one per row, "
+                "aligned with index.ids()"
+            )
+        if isinstance(tree, Ids):
+            strings = not isinstance(tree.values, np.ndarray)
+            if len(tree.values) and strings != (self.id_kind == "string"):
+                given = "strings" if strings else "integers"
+                raise FilterError(f"ids are {self.id_kind}s in this index, the filter has {given}")
+
+    def notes(self, bound: Node) -> tuple[str, ...]:
+        """Parts of a filter that an index could not help with, for explain."""
+        out = []
+        for leaf in walk(bound):
+            if isinstance(leaf, Evaluated):
+                out.append(f"opaque filter, evaluated by {leaf.engine} over whole columns")
+            name = getattr(leaf, "column", None) or getattr(getattr(leaf, "term", None), "name", "")
+            if name and self.segments and name not in self.segments[0].indexed:
+                out.append(f"column {name!r} is stored, not indexed: evaluated over all its values")
+        return tuple(dict.fromkeys(out))
+
+    def select(self, bound: Node) -> list[Selection]:
+        """The selection of each segment."""
+        if isinstance(bound, Constant) and bound.value:
+            return self.everything
+        return [
+            segment.attributes.select(bound, context)
+            for segment, context in zip(self.segments, self.contexts, strict=True)
+        ]
+
+
+class Prepared:
+    """A reusable filter: `bind` gives its parameters values, `count` says how many rows pass.
+
+    Made by `index.prepare(where)`; accepted as `where=` by every call of the same index.
+    """
+
+    __slots__ = ("_bound", "_params", "_selections", "_snapshot", "_template", "matches")
+
+    def __init__(
+        self, snapshot: Snapshot, template: Any, params: Mapping[str, Any] | None = None
+    ) -> None:
+        self._snapshot = snapshot
+        self._template = template
+        self._params: dict[str, Any] = dict(params or {})
+        self._bound: Node | None = None
+        self._selections: list[Selection] | None = None
+        self.matches = -1
+
+    def bind(self, **params: Any) -> Prepared:
+        """The same filter with values for (some of) its parameters; this one stays as it is."""
+        return Prepared(self._snapshot, self._template, {**self._params, **params})
+
+    @property
+    def bound(self) -> Node:
+        """The tree with every parameter replaced.
+
+        Raises:
+            ParameterError: a parameter has no value, or a value no parameter.
+            FilterTypeError: a value has the wrong type for its column.
+        """
+        if self._bound is None:
+            self._bound = self._template.bind(self._params)
+        return self._bound
+
+    def selections(self) -> list[Selection]:
+        """The passing rows of each segment; evaluated once."""
+        if self._selections is None:
+            self._selections = self._snapshot.select(self.bound)
+            self.matches = sum(selection.count for selection in self._selections)
+        return self._selections
+
+    def of(self, snapshot: Snapshot) -> Prepared:
+        """This filter for the rows of another snapshot (after `add`)."""
+        if snapshot is self._snapshot:
+            return self
+        if snapshot.schema is not self._snapshot.schema:
+            raise FilterError("this filter was prepared for another index")
+        return Prepared(snapshot, self._template, self._params)
+
+    def count(self) -> int:
+        """The exact number of rows that pass."""
+        self.selections()
+        return self.matches
+
+    @property
+    def selectivity(self) -> float:
+        """Share of the rows that pass, 0 for an empty index."""
+        return self.count() / self._snapshot.rows if self._snapshot.rows else 0.0
+
+    @property
+    def sql(self) -> str:
+        """The bound filter as SQL text; opaque parts are named, not shown."""
+        return to_sql(self.bound)
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Prepared: {self.sql}>"
+        except ParameterError:
+            return f"<Prepared: open parameters, bound so far: {self._params}>"
+
+
+def prepare(
+    snapshot: Snapshot, where: Any, params: Mapping[str, Any] | None, nulls: str | None
+) -> Prepared:
+    """Whatever is accepted as a filter, ready to run on a snapshot."""
+    if isinstance(where, Prepared):
+        ready = where.of(snapshot)
+        return ready.bind(**params) if params else ready
+    return Prepared(snapshot, snapshot.template(where, nulls), params)

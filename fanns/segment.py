@@ -1,0 +1,358 @@
+"""One immutable part of an index: its arrays, its attribute index and its access paths.
+
+Rows stand in cluster order; `positions[row]` is the place in which the row was given. Every array
+is frozen. A segment opened from disk touches an array when something first needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fanns.attributes import AttributeIndex
+from fanns.calibration import DEFAULT, Calibration
+from fanns.clusters import cluster_order
+from fanns.codes import ALIGNMENT, Int8Codes
+from fanns.errors import CorruptIndexError, InputError
+from fanns.identifiers import Identifiers
+from fanns.kernels.distance import METRICS
+from fanns.kernels.jit import frozen
+from fanns.paths.graph import GraphPath
+from fanns.paths.scan import ScanPath
+from fanns.schema import Schema
+from fanns.storage import SegmentFiles
+from fanns.vectors import DenseVectors
+
+# Smaller segments are scanned: the scan of so few codes costs no more than a walk.
+GRAPH_MIN_ROWS = 4_096
+# Arrays read in bulk: their checksums are proved by `verify`, not on first touch.
+BULK = frozenset({"vectors/vectors", "codes/codes"})
+# Name of the table of columns that are kept for display.
+STORED = "stored"
+Progress = Callable[[str, int, int], None]
+
+
+class FileArrays(Mapping[str, np.ndarray]):
+    """The arrays of a stored segment, mapped when asked for."""
+
+    def __init__(self, files: SegmentFiles) -> None:
+        self.files = files
+        self._names = [name for name in files.names() if name != STORED]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.files.array(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class Clusters(NamedTuple):
+    """Where each cluster starts, int64[c + 1], and its centre, float32[c, d]."""
+
+    offsets: np.ndarray
+    centroids: np.ndarray
+
+
+class SegmentData(NamedTuple):
+    """What a segment is built from, in the order given; see `ingest`."""
+
+    ids: np.ndarray | pa.Array
+    vectors: np.ndarray
+    attributes: pa.Table
+    stored: pa.Table
+
+
+class Segment:
+    """See the module's docstring.
+
+    Attributes:
+        n: number of rows; metric: "cosine", "l2" or "ip"; schema: of the attribute and stored
+        columns; indexed: names of the columns that have an attribute index.
+        calibration: of this segment's paths.
+    """
+
+    def __init__(
+        self,
+        meta: Mapping[str, Any],
+        schema: Schema,
+        arrays: Mapping[str, np.ndarray],
+        stored: Callable[[], pa.Table],
+    ) -> None:
+        self.meta = dict(meta)
+        self.n: int = meta["rows"]
+        self.metric: str = meta["metric"]
+        self.schema = schema
+        self.indexed: tuple[str, ...] = tuple(meta["indexed"])
+        self.arrays = arrays
+        self._stored = stored
+        self.calibration = Calibration.from_json(meta["calibration"])
+        self.plans: dict[Any, Any] = {}
+
+    @classmethod
+    def from_files(cls, files: SegmentFiles, schema: Schema) -> Segment:
+        """A stored segment; nothing but its description is read.
+
+        Raises:
+            CorruptIndexError: the description lacks something.
+        """
+        try:
+            return cls(files.meta, schema, FileArrays(files), lambda: files.table(STORED))
+        except (KeyError, TypeError) as error:
+            raise CorruptIndexError(f"segment {files.id}: description lacks {error}") from error
+
+    # -- parts, made on first use ------------------------------------------------------------
+
+    @cached_property
+    def ids(self) -> Identifiers:
+        return Identifiers.load(self.meta["id_kind"], _part(self.arrays, "ids"), self.n)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """int32[n]: the place in which each row was given."""
+        positions = self.arrays["rows/positions"]
+        if not np.array_equal(np.bincount(positions, minlength=self.n), np.ones(self.n)):
+            raise CorruptIndexError(f"rows/positions: not an order of {self.n} rows")
+        return positions
+
+    @cached_property
+    def given_order(self) -> np.ndarray:
+        """int32[n]: the row that was given first, second, ..."""
+        rows = np.empty(self.n, np.int32)
+        rows[self.positions] = np.arange(self.n, dtype=np.int32)
+        return frozen(rows)
+
+    @cached_property
+    def vectors(self) -> DenseVectors:
+        made = DenseVectors.load(_part(self.arrays, "vectors"), METRICS[self.metric])
+        n, d = self.n, made.d
+        self._check_shapes({"vectors/vectors": ((n, d), None), "vectors/norms": ((n,), "float64")})
+        return made
+
+    @cached_property
+    def codes(self) -> Int8Codes:
+        n, d = self.n, self.vectors.d
+        shapes: dict[str, tuple[tuple[int, ...], str | None]] = {
+            "codes/codes": ((n, -(-d // ALIGNMENT) * ALIGNMENT), "uint8"),
+            "codes/mean": ((d,), "float32"),
+            "codes/scale": ((n,), "float32"),
+            "codes/square": ((n,), "float64"),
+            "codes/error": ((n,), "float32"),
+            "codes/limits": ((3,), "float64"),
+        }
+        self._check_shapes(shapes)
+        return Int8Codes.load(_part(self.arrays, "codes"), METRICS[self.metric])
+
+    def _check_shapes(self, shapes: Mapping[str, tuple[tuple[int, ...], str | None]]) -> None:
+        """Kernels trust shapes; a file need not."""
+        for name, (shape, dtype) in shapes.items():
+            array = self.arrays[name]
+            if array.shape != shape or (dtype and array.dtype != dtype):
+                raise CorruptIndexError(
+                    f"{name}: {array.dtype}{array.shape}, expected {dtype or ''}{shape}"
+                )
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        offsets = self.arrays["clusters/offsets"]
+        good = offsets[0] == 0 and offsets[-1] == self.n and not np.any(np.diff(offsets) < 0)
+        if not good or len(offsets) != len(self.arrays["clusters/centroids"]) + 1:
+            raise CorruptIndexError("clusters/offsets: not a partition of the rows")
+        return Clusters(offsets, self.arrays["clusters/centroids"])
+
+    @cached_property
+    def scan(self) -> ScanPath:
+        return ScanPath(self.vectors, self.codes, self.ids.ties)
+
+    @property
+    def has_graph(self) -> bool:
+        return bool(self.meta["graph"])
+
+    @cached_property
+    def graph(self) -> GraphPath | None:
+        if not self.has_graph:
+            return None
+        offsets, centroids = self.clusters
+        return GraphPath.load(
+            _part(self.arrays, "graph"),
+            self.vectors,
+            self.codes,
+            self.ids.ties,
+            offsets,
+            centroids,
+        )
+
+    @cached_property
+    def attributes(self) -> AttributeIndex:
+        schema = {name: self.schema[name] for name in self.indexed}
+        return AttributeIndex.load(
+            _part(self.arrays, "attributes"), schema, self.n, self._stored_column
+        )
+
+    def array_bytes(self, name: str) -> int:
+        """Bytes of one array, without touching it."""
+        if isinstance(self.arrays, FileArrays):
+            return self.arrays.files.nbytes(name)
+        return int(self.arrays[name].nbytes)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the columns kept for display."""
+        if isinstance(self.arrays, FileArrays):
+            return self.arrays.files.nbytes(STORED)
+        return int(self.stored.nbytes)
+
+    def path(self, name: str) -> Any:
+        """The access path of this name."""
+        return self.scan if name == "scan" else self.graph
+
+    # -- values back -------------------------------------------------------------------------
+
+    @cached_property
+    def stored(self) -> pa.Table:
+        """The columns kept for display, in row order."""
+        table = self._stored()
+        if table.num_rows != self.n and table.num_columns:  # no columns, no table
+            raise CorruptIndexError(f"stored: {table.num_rows} rows, expected {self.n}")
+        return table
+
+    def _stored_column(self, name: str) -> pa.ChunkedArray:
+        return self.stored[name]
+
+    def column(self, name: str, rows: np.ndarray) -> pa.Array:
+        """The values of a column at rows (int32[m])."""
+        if name in self.indexed:
+            return self.attributes.take(name, rows)
+        taken = self.stored[name].take(pa.array(rows))
+        return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+
+
+class SegmentRows:
+    """How masks and ids of the caller's map to the rows of one segment.
+
+    `start` is the number of rows in the segments before this one.
+    """
+
+    def __init__(self, segment: Segment, start: int) -> None:
+        self.n = segment.n
+        self._segment = segment
+        self._start = start
+
+    def rows_of_mask(self, values: np.ndarray) -> np.ndarray:
+        """bool[n] in row order from a mask over all rows of the index in the order given."""
+        part = values[self._start : self._start + self.n]
+        return np.asarray(part[self._segment.positions])
+
+    def rows_of_ids(self, values: Any) -> np.ndarray:
+        """Sorted int32 rows of those ids that this segment holds."""
+        rows = np.unique(self._segment.ids.lookup(values))
+        return rows[np.searchsorted(rows, 0) :].astype(np.int32)
+
+    def stored(self, column: str) -> pa.ChunkedArray:
+        """A stored column in row order."""
+        return self._segment.stored[column]
+
+
+def build_segment(
+    data: SegmentData,
+    schema: Schema,
+    metric: str,
+    *,
+    seed: int,
+    threads: int,
+    calibration: Callable[[Segment], Calibration] | Calibration,
+    progress: Progress | None = None,
+) -> Segment:
+    """Order, encode, link and index the rows of `data`; vectors were checked at the door.
+
+    Deterministic for any number of threads.
+    """
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(stage, done, total)
+
+    n = len(data.vectors)
+    Identifiers.build(data.ids)  # duplicates are found before any long work
+    tell("cluster", 0, 1)
+    order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads)
+    arrays: dict[str, np.ndarray] = {}
+    positions = frozen(order.astype(np.int32))
+    _put(arrays, "clusters", {"offsets": frozen(offsets), "centroids": frozen(centroids)})
+    arrays["rows/positions"] = positions
+    keys = data.ids[order] if isinstance(data.ids, np.ndarray) else data.ids.take(pa.array(order))
+    identifiers = Identifiers.build(keys)
+    _put(arrays, "ids", identifiers.arrays())
+    tell("encode", 0, 1)
+    ordered = np.ascontiguousarray(data.vectors[order])
+    vectors = DenseVectors.from_array(ordered, METRICS[metric], threads)
+    _put(arrays, "vectors", vectors.arrays())
+    codes = Int8Codes.build(vectors, threads)
+    _put(arrays, "codes", codes.arrays())
+    tell("attributes", 0, 1)
+    indexed = {name: schema[name] for name in data.attributes.column_names}
+    attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
+    _put(arrays, "attributes", attributes.arrays())
+    stored = data.stored.take(pa.array(order)) if data.stored.num_columns else data.stored
+    has_graph = n >= GRAPH_MIN_ROWS
+    if has_graph:
+        graph = GraphPath.build(
+            vectors,
+            codes,
+            identifiers.ties,
+            offsets,
+            centroids,
+            seed=seed,
+            threads=threads,
+            progress=lambda done, total: tell("graph", done, total),
+        )
+        _put(arrays, "graph", graph.arrays())
+    meta = {
+        "rows": n,
+        "metric": metric,
+        "id_kind": identifiers.kind,
+        "indexed": list(indexed),
+        "graph": has_graph,
+        "calibration": DEFAULT.to_json(),
+    }
+    segment = Segment(meta, schema, arrays, lambda: stored)
+    made = calibration if isinstance(calibration, Calibration) else calibration(segment)
+    segment.calibration = made
+    segment.plans.clear()
+    segment.meta["calibration"] = made.to_json()
+    return segment
+
+
+def _put(arrays: dict[str, np.ndarray], prefix: str, part: Mapping[str, np.ndarray]) -> None:
+    for name, array in part.items():
+        if array.flags.writeable:
+            raise InputError(f"{prefix}/{name} is not frozen")
+        arrays[f"{prefix}/{name}"] = array
+
+
+class _Part(Mapping[str, np.ndarray]):
+    """The arrays under one prefix, fetched when asked for."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
+        self._arrays = arrays
+        self._prefix = prefix + "/"
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[self._prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        size = len(self._prefix)
+        return (name[size:] for name in self._arrays if name.startswith(self._prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> _Part:
+    return _Part(arrays, prefix)
