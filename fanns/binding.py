@@ -6,7 +6,7 @@ the leaves with parameters and the connectives above them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from fanns.deferred import Affixed, Cast, IsTrue, ParameterIsNull, parameters
@@ -29,7 +29,17 @@ from fanns.expressions import (
     Parameter,
 )
 from fanns.leaves import column_type, compare, is_in, like, list_has, term_type
-from fanns.normal import FLIPPED, Keyed, Reading, combine, read
+from fanns.normal import (
+    FLIPPED,
+    NOT_FALSE,
+    NOT_TRUE,
+    TRUE,
+    TWO_VALUED,
+    Keyed,
+    Reading,
+    combine,
+    read,
+)
 from fanns.opaque import check_opaque
 from fanns.parameters import check_params, resolve, resolve_list
 from fanns.schema import Schema
@@ -78,7 +88,7 @@ def compile_filter(tree: Node, schema: Schema, nulls: Nulls = "sql") -> Template
         raise FilterError(f"nulls is {nulls!r}, expected 'sql' or 'python'")
     names = parameters(tree)  # refuses trees too deep for the recursion below
     try:
-        plan = _compile(tree, Reading.TRUE, nulls == "python", schema)
+        plan = _compile(tree, TRUE, nulls == "python", schema)
     except RecursionError:
         raise FilterError("the filter is nested too deeply: flatten it") from None
     return Template(plan, names)
@@ -94,16 +104,17 @@ def _compile(node: Node, reading: Reading, two_valued: bool, schema: Schema) -> 
     if isinstance(node, Not):
         return _compile(node.arg, FLIPPED[reading], two_valued, schema)
     if isinstance(node, IsTrue):
-        truth = reading in (Reading.TRUE, Reading.NOT_FALSE)
-        inner = Reading.TRUE if truth else Reading.NOT_TRUE
-        return _compile(node.arg, inner, two_valued, schema)
+        truth = reading in (TRUE, NOT_FALSE)
+        return _compile(node.arg, TRUE if truth else NOT_TRUE, two_valued, schema)
     if isinstance(node, And | Or):
         parts = [_compile(arg, reading, two_valued, schema) for arg in node.args]
         return _connective(isinstance(node, And), reading, parts)
+    if two_valued:
+        reading = TWO_VALUED[reading]
     leaf = _leaf(node, schema)
     if isinstance(leaf, Node):
-        return read(leaf, reading, two_valued)
-    return lambda params: read(leaf(params), reading, two_valued)
+        return read(leaf, reading)
+    return lambda params: read(leaf(params), reading)
 
 
 def _connective(
@@ -169,11 +180,21 @@ def _list_has(node: ListHas, schema: Schema) -> Node | Leaf:
     listed = _listed(values, lambda given: list_has(schema, name, op, given))
     if op == "all" or isinstance(values, Parameter) or len(values) != 1 or isinstance(listed, Node):
         return listed
-    only, leaf = values[0], listed  # list_contains(c, :x), which is null when :x is
-    return lambda params: Constant(None) if is_null(resolve(only, params)) else leaf(params)
+    only = values[0]  # list_contains(c, :x), which is null when :x is
+
+    def contains(params: Params) -> Node:
+        value = resolve(only, params)
+        try:
+            return Constant(None) if is_null(value) else list_has(schema, name, op, (value,))
+        except FilterTypeError as error:
+            raise _blame(only, error) from None
+
+    return contains
 
 
-def _listed(values: tuple[Any, ...] | Parameter, make: Callable[[list[Any]], Node]) -> Node | Leaf:
+def _listed(
+    values: tuple[Any, ...] | Parameter, make: Callable[[Sequence[Any]], Node]
+) -> Node | Leaf:
     """A leaf over a list of values, any of which (or the whole list) may be a parameter."""
     if isinstance(values, Parameter):
 
@@ -183,12 +204,12 @@ def _listed(values: tuple[Any, ...] | Parameter, make: Callable[[list[Any]], Nod
 
         return whole
     if not any(isinstance(value, Parameter | Cast) for value in values):
-        return make(list(values))
+        return make(values)
     first = next(value for value in values if isinstance(value, Parameter | Cast))
     return lambda params: _named(first, make, [resolve(value, params) for value in values])
 
 
-def _named(value: Any, make: Callable[[list[Any]], Node], given: list[Any]) -> Node:
+def _named(value: Any, make: Callable[[Sequence[Any]], Node], given: Sequence[Any]) -> Node:
     try:
         return make(given)
     except FilterTypeError as error:

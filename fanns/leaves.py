@@ -76,6 +76,8 @@ def compare(term: Term, column: ColumnType, op: str, value: Any) -> Node:
         low, high = column.int_range()
         if low <= value <= high:
             return Compare(term, op, value)  # type: ignore[arg-type]
+    elif type(value) is str and column.kind == "string" and value.isascii():
+        return Compare(term, op, value)  # type: ignore[arg-type]
     found = point(term.name, column, value)
     if found is None:
         return Constant(None)
@@ -159,27 +161,30 @@ def list_has(schema: Schema, name: str, op: str, values: Sequence[Any]) -> Node:
     if not column.is_list:
         hint = "use = or IN" + (" or LIKE" if column.kind == "string" else "")
         raise FilterTypeError(f"column {name!r} is {column}, not a list: {hint}")
+    if len(values) == 1 and column.kind == "string":  # the hot path
+        value = values[0]
+        if type(value) is str and value.isascii():
+            return ListHas(name, "any", (value,))
     given = [value for value in values if not is_null(value)]
-    kept, _, has_nan = _members(name, column.item, given)
+    kept, _, has_nan = _members(name, column, given)
     if has_nan:
         kept = (*kept, math.nan)
     if op == "any" or len(kept) == 1 == len(given):
         return ListHas(name, "any", kept)
-    item = column.item
-    if any(not _can_hold(name, item, value) for value in given):
+    if any(not _can_hold(name, column, value) for value in given):
         return ListHas(name, "any", ())
     if len(kept) == 1:
         return ListHas(name, "any", kept)
     return ListHas(name, "all", kept) if kept else Not(ListHas(name, "any", ()))
 
 
-def _can_hold(name: str, item: ColumnType, value: Any) -> bool:
-    found = point(name, item, value)
+def _can_hold(name: str, column: ColumnType, value: Any) -> bool:
+    found = point(name, column, value)
     if found is None or not found.exact:
         return False
-    if item.kind not in ("int", "date", "timestamp"):
+    if column.kind not in ("int", "date", "timestamp"):
         return True
-    least, most = item.int_range()
+    least, most = column.int_range()
     return bool(least <= found.value <= most)
 
 

@@ -8,11 +8,9 @@ null and false mean the same and no null constant is left. Nodes travel with a s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final, Literal
 
-from fanns.deferred import IsTrue
 from fanns.errors import FilterError
 from fanns.expressions import (
     And,
@@ -38,23 +36,15 @@ from fanns.opaque import null_leaf
 Keyed = tuple[tuple[Any, ...], Node]
 
 
-class Reading(IntEnum):
-    """The rows of a node that are asked for."""
-
-    TRUE = 0
-    FALSE = 1
-    NOT_TRUE = 2
-    NOT_FALSE = 3
-
-
-FLIPPED = {
-    Reading.TRUE: Reading.FALSE,
-    Reading.FALSE: Reading.TRUE,
-    Reading.NOT_TRUE: Reading.NOT_FALSE,
-    Reading.NOT_FALSE: Reading.NOT_TRUE,
-}
-# Two-valued logic: a leaf that is null counts as false.
-TWO_VALUED = (Reading.TRUE, Reading.NOT_TRUE, Reading.NOT_TRUE, Reading.TRUE)
+# The rows of a node that are asked for.
+Reading = Literal[0, 1, 2, 3]
+TRUE: Final = 0
+FALSE: Final = 1
+NOT_TRUE: Final = 2
+NOT_FALSE: Final = 3
+FLIPPED: tuple[Reading, ...] = (FALSE, TRUE, NOT_FALSE, NOT_TRUE)
+# Two-valued logic: where a leaf is null, it is not true but false.
+TWO_VALUED: tuple[Reading, ...] = (TRUE, NOT_TRUE, NOT_TRUE, TRUE)
 OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 EVERYTHING: Keyed = ((0, True), Constant(True))
@@ -63,36 +53,27 @@ _MEMBERS, _ORDER, _NULL, _LIKE, _LIST, _OPAQUE, _OR, _AND = range(1, 9)
 _first = itemgetter(0)
 
 
-def read(node: Node, reading: Reading, two_valued: bool) -> Keyed:
+def read(node: Node, reading: Reading) -> Keyed:
     """The canonical form of the rows for which a bound (not yet canonical) node reads so."""
     kind = type(node)
     if kind is Not:
-        return read(node.arg, FLIPPED[reading], two_valued)  # type: ignore[attr-defined]
+        return read(node.arg, FLIPPED[reading])  # type: ignore[attr-defined]
     if kind is And or kind is Or:
-        parts = [read(arg, reading, two_valued) for arg in node.args]  # type: ignore[attr-defined]
+        parts = [read(arg, reading) for arg in node.args]  # type: ignore[attr-defined]
         return combine(kind is And, reading, parts)
-    if kind is IsTrue:
-        truth = reading in (Reading.TRUE, Reading.NOT_FALSE)
-        return read(
-            node.arg,  # type: ignore[attr-defined]
-            Reading.TRUE if truth else Reading.NOT_TRUE,
-            two_valued,
-        )
-    if two_valued:
-        reading = TWO_VALUED[reading]
     if kind is Constant:
         return _constant(node.value, reading)  # type: ignore[attr-defined]
-    if reading == Reading.TRUE:
+    if reading == TRUE:
         return keyed(node)
-    if reading == Reading.FALSE:
+    if reading == FALSE:
         return opposite(node)
-    leaf = keyed(node) if reading == Reading.NOT_FALSE else opposite(node)
+    leaf = keyed(node) if reading == NOT_FALSE else opposite(node)
     return disjoin([leaf, *map(keyed, _nulls(node))])
 
 
 def combine(conjunctive: bool, reading: Reading, parts: Iterable[Keyed]) -> Keyed:
     """And or Or of arguments that were all read so: by De Morgan a negative reading swaps them."""
-    positive = reading in (Reading.TRUE, Reading.NOT_FALSE)
+    positive = reading in (TRUE, NOT_FALSE)
     return conjoin(parts) if conjunctive == positive else disjoin(parts)
 
 
@@ -145,10 +126,10 @@ def _distinct(ordered: list[Keyed], negated: bool) -> list[Keyed]:
 
 def _constant(value: bool | None, reading: Reading) -> Keyed:
     holds = {
-        Reading.TRUE: value is True,
-        Reading.FALSE: value is False,
-        Reading.NOT_TRUE: value is not True,
-        Reading.NOT_FALSE: value is not False,
+        TRUE: value is True,
+        FALSE: value is False,
+        NOT_TRUE: value is not True,
+        NOT_FALSE: value is not False,
     }[reading]
     return EVERYTHING if holds else NOTHING
 

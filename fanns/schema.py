@@ -13,6 +13,11 @@ from fanns.errors import InputError
 Kind = Literal["bool", "int", "float", "string", "date", "timestamp"]
 Unit = Literal["s", "ms", "us", "ns"]
 
+_RANGES = {
+    (signed, bits): (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    for signed in (True, False)
+    for bits in (8, 16, 32, 64)
+}
 SUPPORTED = "bool, int8..uint64, float16/32/64, string, date, timestamp, or a list of one of them"
 
 
@@ -89,10 +94,7 @@ class ColumnType:
 
     def int_range(self) -> tuple[int, int]:
         """The smallest and the largest value that the storage of an int kind holds."""
-        bits = {"int": self.bits, "date": 32}.get(self.kind, 64)
-        if self.signed:
-            return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-        return 0, (1 << bits) - 1
+        return _RANGES[self.signed, self.bits if self.kind != "date" else 32]
 
     def __str__(self) -> str:
         """The name that messages use: `int32`, `timestamp[us, UTC]`, `list<string>`."""

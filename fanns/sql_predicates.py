@@ -35,12 +35,16 @@ FUNCTIONS = (
     "CAST of a literal"
 )
 LENGTHS = ("cardinality", "array_length", "len", "length")
-LIST_FUNCTIONS: dict[str, tuple[ListOp, bool]] = {
-    "list_has_any": ("any", False),
-    "array_has_any": ("any", False),
-    "list_has_all": ("all", False),
-    "array_has_all": ("all", False),
+LIST_FUNCTIONS: dict[str, ListOp] = {
+    "list_has_any": "any",
+    "array_has_any": "any",
+    "list_has_all": "all",
+    "array_has_all": "all",
 }
+PARTS = (
+    *("this", "expression", "expressions", "low", "high", "field", "query", "unnest", "to"),
+    *("table", "db", "catalog"),
+)
 AFFIXES = {"prefix": ("", "%"), "suffix": ("%", "")}
 
 Reader = Callable[[Any], Node]
@@ -65,6 +69,8 @@ def read_predicate(dialect: Dialect, tokens: list[Any], text: str) -> Node:
     if len(found) != 1 or found[0] is None:
         raise FilterSyntaxError(f"cannot read {shown(source)}: it is not one expression")
     try:
+        for node in found[0].walk():
+            _check_parts(node)
         return _read(found[0])
     except FilterSyntaxError as error:
         if shown(source) in str(error):
@@ -86,6 +92,15 @@ def _limit_nesting(tokens: list[Any], source: str) -> None:
             raise FilterSyntaxError(
                 f"more than {MAX_BRACKETS} brackets or signs are nested in {shown(source)}"
             )
+
+
+def _check_parts(node: Any) -> None:
+    """Nothing but the parts that the readers look at: no third argument, no type parameter."""
+    for name, part in node.args.items():
+        extra = isinstance(part, exp.Expression) or (isinstance(part, list) and part)
+        known = name in PARTS and not (name == "expressions" and isinstance(node, exp.DataType))
+        if extra and not known:
+            raise FilterSyntaxError(f"{shown(node)} has a part that the filter language has not")
 
 
 def _reason(error: ParseError) -> str:
@@ -395,7 +410,7 @@ def _function(node: exp.Anonymous) -> Node:
     """Functions that sqlglot has no type for."""
     name, args = str(node.this).lower(), node.expressions
     if name in LIST_FUNCTIONS and len(args) == 2:
-        return _has_list(node, args[0], LIST_FUNCTIONS[name][0], args[1])
+        return _has_list(node, args[0], LIST_FUNCTIONS[name], args[1])
     if name in AFFIXES and len(args) == 2:
         return _affix(node, args[0], args[1], *AFFIXES[name])
     raise _refused(node)

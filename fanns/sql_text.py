@@ -153,6 +153,8 @@ class _Writer:
         column = self.schema.get(name)
         if column is not None and type(value) is int and column.kind in ("date", "timestamp"):
             value = _from_storage(column, value)
+        if column is not None and type(value) is float and column.kind == "float":
+            value = _shortest(column, value)
         return _literal(value)
 
 
@@ -211,6 +213,12 @@ def _from_storage(column: ColumnType, value: int) -> Any:
     if column.kind == "date":
         return moment.date()
     return np.datetime64(value, "ns") if rest % 1000 else moment
+
+
+def _shortest(column: ColumnType, value: float) -> Any:
+    """The fewest digits that the column's own precision reads back as the same value."""
+    narrow = {16: np.float16, 32: np.float32}.get(column.bits)
+    return value if narrow is None else float(str(narrow(value)))
 
 
 def _quoted(text: str) -> str:

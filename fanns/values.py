@@ -24,6 +24,7 @@ from fanns.schema import ColumnType
 
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 DAY = 86_400 * 10**9
+_PYTHON = frozenset((bool, int, float, str, date, datetime))
 _WIDER = {"D": DAY, "h": 3600 * 10**9, "m": 60 * 10**9, **NANOSECONDS}
 _FLOAT_FORMATS = {16: "<e", 32: "<f", 64: "<d"}
 _FLOAT_MAX = {16: 65504.0, 32: 3.4028234663852886e38, 64: sys.float_info.max}
@@ -50,6 +51,8 @@ def is_null(value: Any) -> bool:
     """Whether a value stands for NULL: None, pandas' NA and NaT, numpy's NaT, a null scalar."""
     if value is None:
         return True
+    if type(value) in _PYTHON:
+        return False
     if isinstance(value, np.datetime64):
         return bool(np.isnat(value))
     module = type(value).__module__
@@ -63,6 +66,8 @@ def plain(value: Any) -> Any:
 
     datetime64 and pandas timestamps stay, for their nanoseconds.
     """
+    if type(value) in _PYTHON:
+        return value
     if isinstance(value, np.generic):
         return value if isinstance(value, np.datetime64) else value.item()
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -75,7 +80,7 @@ def plain(value: Any) -> Any:
 def point(name: str, column: ColumnType, value: Any) -> Point | None:
     """The literal in the column's storage domain; None when it is null.
 
-    `column` is the type of a scalar column, or of a list's elements. Raises FilterTypeError naming
+    For a list column the literal is beside its elements. Raises FilterTypeError naming
     the column, its type and the literal when they are unlike.
     """
     if is_null(value):
