@@ -11,6 +11,7 @@ settings stay untouched, and functions of the user are not affected.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import inspect
 import os
@@ -94,16 +95,16 @@ def cache_folder() -> str:
 
 def _prune(parent: Path) -> None:
     """Remove the folders of older kernel sources: unused for a day and not among the newest."""
-    try:
+    # OSError: another process prunes as well, or something that is not ours lies in a folder.
+    with contextlib.suppress(OSError):
         found = [path for path in parent.iterdir() if _FOLDER_NAME.fullmatch(path.name)]
         found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in found[KEPT_FOLDERS:]:
             if time.time() - folder.stat().st_mtime > UNUSED_SECONDS and not folder.is_symlink():
-                for file in folder.glob("*.nbc*"):
-                    file.unlink(missing_ok=True)
-                folder.rmdir()  # refuses when something else lies in it
-    except OSError:
-        pass  # another process prunes as well, or the folder is not ours
+                with contextlib.suppress(OSError):
+                    for file in folder.glob("*.nbc*"):
+                        file.unlink(missing_ok=True)
+                    folder.rmdir()
 
 
 class _Locator:
