@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from fanns.attributes import intervals
 from fanns.attributes.cache import SelectionCache
-from fanns.attributes.dictionary import TextDictionary, among, compare
 from fanns.attributes.intervals import Bounds
-from fanns.attributes.like import Pattern, match, parse_pattern
+from fanns.attributes.leaves import CODES_OF, text_leaf, values_of
 from fanns.attributes.lists import ListColumn
 from fanns.attributes.opaque import TrueAndPresent, evaluate_expression, evaluate_predicate
 from fanns.attributes.scalar import ScalarColumn
@@ -27,29 +26,24 @@ from fanns.attributes.stored import StoredText
 from fanns.errors import FilterError, FilterTypeError
 from fanns.expressions import (
     And,
-    Compare,
     Compiled,
     Constant,
     Evaluated,
     Ids,
-    In,
     IsNull,
     Length,
-    Like,
     ListHas,
     Mask,
     Node,
     Not,
     Opaque,
     Or,
-    Term,
-)
-from fanns.expressions import (
-    Column as ColumnTerm,
 )
 from fanns.selection import Selection
 
 Column = ScalarColumn | ListColumn | StoredText
+
+LOGIC = (And, Or)  # as a constant: `And | Or` would make a type each time
 
 
 class RowContext(Protocol):
@@ -97,15 +91,15 @@ class Evaluation:
 
     def select(self, node: Node, negated: bool = False) -> Selection:
         """The rows for which the node is true; with `negated`, those for which it is false."""
-        codes = self.codes(node, negated)
-        if codes is not None:
-            return codes.column.postings.select(codes.bounds)
         if isinstance(node, Not):
             return self.select(node.arg, not negated)
-        if isinstance(node, And | Or):
+        if isinstance(node, LOGIC):
             if isinstance(node, And) is negated:
                 return self._any(node.args, negated)
             return self._all(node.args, negated)
+        codes = self.codes(node, negated)
+        if codes is not None:
+            return codes.column.postings.select(codes.bounds)
         if isinstance(node, Constant):
             holds = node.value is not None and node.value is not negated
             return Selection.all(self.context.n) if holds else Selection.none(self.context.n)
@@ -113,38 +107,23 @@ class Evaluation:
         return present - true if negated else true
 
     def codes(self, node: Node, negated: bool) -> Codes | None:
-        """A leaf over a scalar column, or over the length of lists, as a set of codes."""
+        """A leaf over a scalar column, or over the length of lists, as a set of codes.
+
+        None for other nodes, and for patterns that only a pass over the strings can answer.
+        """
         while isinstance(node, Not):
             node, negated = node.arg, not negated
-        if isinstance(node, Compare):
-            column = self._term(node.term)
-            if not isinstance(column, ScalarColumn):
-                return None
-            bounds = compare(column.dictionary, node.op, node.value)
-        elif isinstance(node, In):
-            column = self._term(node.term)
-            if not isinstance(column, ScalarColumn):
-                return None
-            bounds = among(column.dictionary, _values(node.values))
-        elif isinstance(node, IsNull):
-            column = self._column(node.column)
-            if not isinstance(column, ScalarColumn):
-                return None
-            null = [-1, 0]
-            return Codes(column, intervals.interval(0, column.dictionary.size) if negated else null)
-        elif isinstance(node, Like):
-            column = self._column(node.column)
-            if not isinstance(column, ScalarColumn):
-                return None
-            found = _like_bounds(column, node)
-            if found is None:
-                return None
-            bounds = found
-        else:
+        find = CODES_OF.get(type(node))
+        if find is None:
             return None
-        if negated:
-            bounds = intervals.complement(bounds, 0, column.dictionary.size)
-        return Codes(column, bounds)
+        column = self._column_of(node)
+        if not isinstance(column, ScalarColumn):
+            return None
+        bounds = find(column, node)
+        if negated and bounds is not None:
+            first = -1 if isinstance(node, IsNull) else 0
+            bounds = intervals.complement(bounds, first, column.dictionary.size)
+        return None if bounds is None else Codes(column, bounds)
 
     def _all(self, args: Iterable[Node], negated: bool) -> Selection:
         """The rows for which every argument is true (or, negated, false)."""
@@ -209,11 +188,13 @@ class Evaluation:
             column = self._column(node.column)
             if not isinstance(column, ListColumn):
                 raise FilterTypeError(f"column {node.column!r} is {column.kind}, not a list")
-            return column.has(node.op, _values(node.values)), column.present
-        column = self._term(_term_of(node))
+            return column.has(node.op, values_of(node)), column.present
+        if type(node) not in CODES_OF:
+            raise FilterError(f"a filter of type {type(node).__name__} cannot be evaluated")
+        column = self._column_of(node)
         true = self.columns.cache.get(node)
         if true is None:
-            true = _text_leaf(column, node)
+            true = text_leaf(column, node)
             self.columns.cache.put(node, true)
         return true, _present(column)
 
@@ -235,15 +216,13 @@ class Evaluation:
             self.columns.keep(node, result)
         return result
 
-    def _column(self, name: str) -> Column:
-        return self.columns.column(name, self.context)
-
-    def _read(self, name: str) -> pa.Array:
-        return self.columns.read(name, self.context)
-
-    def _term(self, term: Term) -> Column:
+    def _column_of(self, node: Node) -> Column:
+        """The column that a leaf speaks of, or the lengths of its lists."""
+        term = getattr(node, "term", None)
+        if term is None:
+            return self._column(node.column)  # type: ignore[attr-defined]
         column = self._column(term.name)
-        if isinstance(term, Length):
+        if type(term) is Length:
             if isinstance(column, ListColumn):
                 return column.lengths
             raise FilterTypeError(f"len({term.name}) needs a list, but the column is {column.kind}")
@@ -252,6 +231,12 @@ class Evaluation:
                 f"column {term.name!r} is {column.kind}: use list_contains, or len"
             )
         return column
+
+    def _column(self, name: str) -> Column:
+        return self.columns.column(name, self.context)
+
+    def _read(self, name: str) -> pa.Array:
+        return self.columns.read(name, self.context)
 
 
 def _materialised(part: Codes | Selection) -> Selection:
@@ -265,60 +250,3 @@ def _present(column: Column) -> Selection:
     if isinstance(column, ScalarColumn):
         return column.postings.select(intervals.interval(0, column.dictionary.size))
     return column.present
-
-
-def _values(values: object) -> tuple[object, ...]:
-    if not isinstance(values, tuple):
-        raise FilterError(f"the filter still holds {values!r}: bind its parameters first")
-    return values
-
-
-def _term_of(node: Node) -> Term:
-    if isinstance(node, Compare | In):
-        return node.term
-    if isinstance(node, Like):
-        return ColumnTerm(node.column)
-    raise FilterError(f"a filter of type {type(node).__name__} cannot be evaluated")
-
-
-def _like_bounds(column: ScalarColumn, node: Like) -> Bounds | None:
-    """The codes of a LIKE that is a plain string or a prefix; None for other patterns."""
-    pattern = parse_pattern(node.pattern, node.escape, node.case_sensitive)
-    strings = _strings(column, node)
-    if pattern.ignore_case:
-        return None
-    if pattern.rest is None:
-        return among(strings, (pattern.prefix,))
-    return strings.prefix(pattern.prefix) if pattern.rest == ".*" else None
-
-
-def _text_leaf(column: Column, node: Node) -> Selection:
-    """A general LIKE over a dictionary, or any leaf over a stored string column."""
-    if isinstance(node, Like):
-        pattern = parse_pattern(node.pattern, node.escape, node.case_sensitive)
-        if isinstance(column, StoredText):
-            return column.like(pattern)
-        assert isinstance(column, ScalarColumn)
-        return column.postings.select(_matching_codes(_strings(column, node), pattern))
-    assert isinstance(column, StoredText)
-    if isinstance(node, Compare):
-        return column.compare(node.op, node.value)
-    assert isinstance(node, In)
-    return column.among(_values(node.values))
-
-
-def _matching_codes(strings: TextDictionary, pattern: Pattern) -> Bounds:
-    """The codes of the strings that match: a pass over those with the pattern's prefix."""
-    whole = pattern.ignore_case or not pattern.prefix
-    span = [0, strings.size] if whole else strings.prefix(pattern.prefix)
-    if not span:
-        return []
-    passing = match(strings.strings.slice(span[0], span[1] - span[0]), pattern)
-    found = intervals.of_mask(passing.to_numpy(zero_copy_only=False))
-    return [span[0] + bound for bound in found]
-
-
-def _strings(column: ScalarColumn, node: Like) -> TextDictionary:
-    if not isinstance(column.dictionary, TextDictionary):
-        raise FilterTypeError(f"LIKE needs strings, but column {node.column!r} is {column.kind}")
-    return column.dictionary

@@ -18,7 +18,8 @@ from fanns.attributes.opaque import TrueAndPresent
 from fanns.attributes.scalar import ScalarColumn
 from fanns.attributes.stored import StoredText
 from fanns.errors import CorruptIndexError, FilterTypeError, UnknownColumnError
-from fanns.expressions import And, Node, Not, Opaque, Or
+from fanns.expressions import And, Compare, Node, Not, Opaque, Or
+from fanns.expressions import Column as Term
 from fanns.schema import ColumnType, Schema
 from fanns.selection import Selection
 
@@ -26,6 +27,7 @@ Array = NDArray[Any]
 Stored = Callable[[str], pa.ChunkedArray]
 
 CACHE_BYTES = 16 * 2**20
+LOGIC = (And, Or)  # as a constant: `And | Or` would make a type each time
 
 
 class AttributeIndex:
@@ -127,9 +129,14 @@ class AttributeIndex:
     def select(self, bound: Node, context: RowContext) -> Selection:
         """The rows for which a bound filter is true: exact, in the order of their numbers.
 
-        Equal filters are answered from a cache. Filters with a mask, ids or code of the caller's
+        Equal filters are answered from a cache; an equality is a slice of a posting list and needs
+        none. Filters with a mask, ids or code of the caller's
         are not kept; what ids, expressions and predicates select is, as long as the node lives.
         """
+        if type(bound) is Compare and bound.op == "=" and type(bound.term) is Term:
+            column = self._columns.get(bound.term.name)
+            if type(column) is ScalarColumn:
+                return column.equal(bound.value)
         found = self.cache.get(bound)
         if found is not None:
             return found
@@ -241,6 +248,6 @@ def _build(column: pa.ChunkedArray, kind: ColumnType) -> ScalarColumn | ListColu
 
 
 def _holds_opaque(node: Node) -> bool:
-    if isinstance(node, And | Or):
+    if isinstance(node, LOGIC):
         return any(map(_holds_opaque, node.args))
     return _holds_opaque(node.arg) if isinstance(node, Not) else isinstance(node, Opaque)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.attributes.intervals import Bounds
+from fanns.attributes.intervals import Bounds, complement
 from fanns.errors import CorruptIndexError
 from fanns.kernels import bitset
 from fanns.kernels import postings as kernels
@@ -77,25 +77,25 @@ class Postings:
         """How many rows have a code within the bounds; for lists an upper limit."""
         offsets = self.offsets
         if len(bounds) == 2:
-            return int(offsets[bounds[1] + 1]) - int(offsets[bounds[0] + 1])
+            count: int = offsets.item(bounds[1] + 1) - offsets.item(bounds[0] + 1)
+            return count
         return int(kernels.count_codes(_as_array(bounds), offsets)) if bounds else 0
 
     def counts(self) -> NDArray[np.int64]:
         """The number of rows of each slot."""
         return np.diff(self.offsets).astype(np.int64)
 
+    def slot(self, code: int) -> Selection:
+        """The rows of one code (-1: null), without copying anything."""
+        start, stop = self.offsets.item(code + 1), self.offsets.item(code + 2)
+        return Selection(self.n, stop - start, self.rows[start:stop], self._bitmap_of.get(code))
+
     def select(self, bounds: Bounds) -> Selection:
         """The rows with a code within the bounds."""
         n = self.n
-        if len(bounds) == 2:
-            first = bounds[0]
-            start = int(self.offsets[first + 1])
-            stop = int(self.offsets[bounds[1] + 1])
-            if bounds[1] == first + 1:
-                return Selection(n, stop - start, self.rows[start:stop], self._bitmap_of.get(first))
-            total = stop - start
-        else:
-            total = self.count(bounds)
+        if len(bounds) == 2 and bounds[1] == bounds[0] + 1:
+            return self.slot(bounds[0])
+        total = self.count(bounds)
         if total == 0:
             return Selection.none(n)
         if self.single and total == n:
@@ -114,21 +114,18 @@ class Postings:
 
     def _bitmap(self, bounds: Bounds, total: int) -> Selection:
         words = np.zeros(word_count(self.n), np.uint64)
-        if self.single:
-            kernels.flip_codes(
-                _as_array(bounds),
-                self.offsets,
-                self.rows,
-                self.cuts,
-                self.cumulative,
-                self.n,
-                words,
-            )
-        else:
+        if not self.single:
             kernels.set_codes(_as_array(bounds), self.offsets, self.rows, words)
-        words = frozen(words)
-        count = total if self.single else int(bitset.count(words))
-        return Selection(self.n, count, None, words)
+            words.setflags(write=False)
+            return Selection(self.n, bitset.count(words), None, words)
+        if 2 * total > self.n:  # flip the few that do not pass
+            bitset.fill(self.n, words)
+            bounds = complement(bounds, -1, len(self.offsets) - 2)
+        kernels.flip_codes(
+            _as_array(bounds), self.offsets, self.rows, self.cuts, self.cumulative, self.n, words
+        )
+        words.setflags(write=False)
+        return Selection(self.n, total, None, words)
 
     def check(self, distinct: int, codes: Array) -> None:
         """Check lists read from a file before a kernel follows them; `codes` as for `build`.

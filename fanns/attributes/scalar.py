@@ -86,6 +86,11 @@ class ScalarColumn:
         """The number of null rows."""
         return int(self.postings.offsets[1])
 
+    def equal(self, value: Any) -> Selection:
+        """The rows that hold a value."""
+        code = self.dictionary.code(value)
+        return self.postings.slot(code) if code >= 0 else Selection.none(self.n)
+
     def filtered(self, selection: Selection, bounds: Bounds) -> Selection:
         """The rows of a short selection whose code lies within the bounds, by looking at each."""
         rows = np.empty(selection.count, np.int32)
