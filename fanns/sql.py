@@ -177,6 +177,10 @@ def _tokens(text: str) -> list[Any]:
         if token.token_type == TokenType.SELECT:
             rest = _tail(text[token.start :])
             raise FilterSyntaxError(f"subqueries are not part of the filter language: {rest}")
+        if token.token_type == TokenType.VAR and token.text.upper() == "IF":
+            # sqlglot would log a warning and read the rest as a command.
+            rest = _tail(text[token.start :])
+            raise FilterSyntaxError(f"IF is a SQL word, a column needs double quotes: {rest}")
     return list(tokens)
 
 

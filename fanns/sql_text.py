@@ -35,17 +35,19 @@ from fanns.values import DAY, NANOSECONDS, nanoseconds
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 # Words that cannot stand bare as a column in DuckDB's dialect, or that begin another construct.
 _RESERVED = """
-all analyse analyze and anti any array as asc asof at between both by case cast check collate
-column columns commit constraint create cross current current_catalog current_date current_role
-current_schema current_time current_timestamp current_user date datetime default deferrable
-delete desc describe distinct div do drop else end escape except exists false fetch filter final
-first following for foreign from full glob grant group grouping having if ilike in initially
-inner insert intersect interval into is isnull join lambda lateral leading left like limit
-localtime localtimestamp map merge natural next not notnull null object offset on only or order
-outer over overlaps partition pivot placing positional primary qualify range references
-returning right row rows rlike select semi session_user set show similar some struct summarize
-symmetric table tablesample then time timestamp timestamptz to trailing true try_cast union
-unique unknown unnest unpivot update user using values variadic when where window with xor
+all alter analyse analyze and anti any array as asc asof at between both by call case cast check
+collate column columns commit connect_by_root constraint create cross current current_catalog
+current_date current_role current_schema current_time current_timestamp current_user date datetime
+default deferrable delete desc describe distinct div do drop else end escape except execute exists
+explain false fetch filter final first following for force foreign from full glob grant group
+grouping having if ilike in initially inner insert install intersect interval into is isnull join
+lambda lateral leading left like limit localtime localtimestamp map merge natural next not notnull
+null object offset on only optimize or order outer over overlaps partition partitioned_by pivot
+placing positional prepare primary qualify range references regexp rename reset returning revoke
+right rlike rollback row rows select semi session_user set show similar some struct summarize
+symmetric table tablesample then time timestamp timestamptz to trailing true try_cast uncache
+union unique unknown unnest unpivot update user using vacuum values variadic when where window
+with xor
 """
 _WORDS = frozenset(_RESERVED.split())
 
