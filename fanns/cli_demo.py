@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,7 +61,7 @@ def demo(
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"Making {rows:,} arXiv-like papers with simulated vectors (seed {seed}) ...", quiet)
-    items, queries, samples = _make(rows, dimensions, seed)
+    items, queries, samples, phrase = _make(rows, dimensions, seed)
     np.save(folder / QUERY_NAME, queries[0])
     index = _build(items, samples, folder, seed, threads, quiet)
     click.echo(
@@ -76,10 +78,11 @@ def demo(
         f"\nMeans over {QUERIES} queries; recall is against exact answers computed with numpy in "
         "float64.\ntime is the median of one search from Python on one thread.\n"
     )
+    click.echo(f"The nearest three of the first query, {phrase}:\n")
     for case, report in zip(cases, reports, strict=True):
         _print_hits(case, report.hits)
-    chosen = next(i for i, case in enumerate(cases) if case.kind == "equality")
-    click.echo(f"EXPLAIN  {cases[chosen].where}\n{reports[chosen].hits.explain()}\n")
+    chosen = next(case.where for case in cases if case.kind == "equality")
+    click.echo(f"EXPLAIN  {chosen}\n{index.explain(queries[0], K, chosen)}\n")
     nearest = reports[0].hits.ids[0]
     index.close()
     click.echo(_next_steps(folder, nearest))
@@ -103,7 +106,7 @@ def _cases() -> list[Case]:
         mask[np.asarray(rows)] = True
         return mask
 
-    day = pa.scalar(np.datetime64("2020-01-01"), pa.date32())
+    day = pa.scalar(dt.date(2020, 1, 1))
     return [
         Case("none", None, lambda t: np.ones(t.num_rows, bool)),
         Case(
@@ -144,12 +147,15 @@ def _cases() -> list[Case]:
     ]
 
 
-def _make(rows: int, dimensions: int, seed: int) -> tuple[pa.Table, Any, Any]:
-    """The items, the queries [QUERIES, d] and the sample queries [SAMPLES, d]."""
+def _make(rows: int, dimensions: int, seed: int) -> tuple[pa.Table, Any, Any, str]:
+    """The items, the queries [QUERIES, d], sample queries [SAMPLES, d], and the first in words."""
     from fanns.datasets import arxiv_like, dataset
 
-    vectors = dataset.vectors(arxiv_like.queries(QUERIES + SAMPLES, dimensions, seed))
-    return arxiv_like.items(rows, dimensions, seed), vectors[:QUERIES], vectors[QUERIES:]
+    queries = arxiv_like.queries(QUERIES + SAMPLES, dimensions, seed)
+    vectors, first = dataset.vectors(queries), queries.slice(0, 1).to_pylist()[0]
+    phrase = f'"{first["text"]}" ({first["primary_category"]})'
+    items = arxiv_like.items(rows, dimensions, seed)
+    return items, vectors[:QUERIES], vectors[QUERIES:], phrase
 
 
 def _build(
@@ -185,7 +191,7 @@ def _run(index: Index, items: pa.Table, queries: Any, case: Case) -> Report:
     mask = np.asarray(pc.fill_null(_column(case.mask(items)), False))
     truth = exact.nearest(vectors, queries, K, mask=mask)
     known = {key: row for row, key in enumerate(items["id"].to_pylist())}
-    recalls, times, first = [], [], None
+    recalls, times, found = [], [], []
     for number, query in enumerate(queries):
         started = time.perf_counter()
         hits = index.search(query, K, case.where)
@@ -195,18 +201,25 @@ def _run(index: Index, items: pa.Table, queries: Any, case: Case) -> Report:
             raise RuntimeError(f"a hit does not pass the filter {case.where!r}: please report this")
         true = truth.of(number)[1]
         recalls.append(exact.recall(hits.ids, exact.distances(vectors[rows], query), true))
-        first = hits if first is None else first
-    assert first is not None
+        found.append(hits)
+    first, statuses = found[0], Counter(hits.status for hits in found)
     plan = first.explain().to_dict()["segments"][0]["path"]
     line = (
         case.kind,
         f"{first.matches:,}",
-        first.status,
+        _told(statuses),
         f"{statistics.fmean(recalls):.3f}",
         f"{statistics.median(times) * 1e3:.2f} ms",
         plan,
     )
     return Report(line, first)
+
+
+def _told(statuses: Counter[str]) -> str:
+    """One status, or how many queries had each."""
+    if len(statuses) == 1:
+        return next(iter(statuses))
+    return ", ".join(f"{count} {status}" for status, count in statuses.most_common())
 
 
 def _column(mask: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +213,8 @@ def _query_vectors(
     if text is not None:
         from fanns.text import encode
 
+        if sys.modules.get("pandas", sys) is None:
+            del sys.modules["pandas"]  # see `main`; what encoders import may want it
         return encode([text], index.model, index.dimensions, location=model)[0]
     assert like is not None
     return _row_vectors(index, [_key(index, like)])[0]
