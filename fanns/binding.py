@@ -159,7 +159,7 @@ def _compare(node: Compare, schema: Schema) -> Node | Leaf:
         return compare(term, column, op, value)
 
     def leaf(params: Params) -> Node:
-        given = params[value.name] if type(value) is Parameter else resolve(value, params)
+        given = resolve(value, params)
         try:
             return compare(term, column, op, given)
         except FilterTypeError as error:
