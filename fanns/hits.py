@@ -35,7 +35,7 @@ class RowSource(Protocol):
 
 
 def score_of(metric: str, distances: np.ndarray) -> np.ndarray:
-    """Larger-is-better scores: cosine `1 - d` (the cosine), l2 `1 / (1 + d)`, ip `-d` (the product)."""
+    """Larger-is-better scores: cosine `1 - d`, l2 `1 / (1 + d)`, ip `-d` (the inner product)."""
     if metric == "cosine":
         return 1.0 - distances
     if metric == "l2":
@@ -146,7 +146,7 @@ class Hits:
         return self._source.columns_at(self._segments, self._rows, list(names))
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table of `id`, `distance`, `score` and the named columns (default: those asked of the search)."""
+        """`id`, `distance`, `score` and the named columns (default: those asked of the search)."""
         names = list(self.prefetched if columns is None else columns)
         kind = pa.string() if isinstance(self.ids, list) else pa.int64()
         table = pa.table(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +14,13 @@ from fanns import listing
 from fanns.building import Recipe, make_segment, prepare_data
 from fanns.checking import CheckReport, check_recall
 from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
-from fanns.execution import Answer, Options, Trace, answer
+from fanns.execution import Answer, Options, answer
 from fanns.explanation import Explanation
-from fanns.filters import split_params
 from fanns.hits import STATUSES, BatchHits, Hits
 from fanns.kernels.distance import METRICS
 from fanns.persistence import load_index, save_index, store_segment
 from fanns.prepared import Prepared, Snapshot, prepare
+from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.storage import Directory
@@ -59,7 +59,7 @@ class Index:
         metric: str = "cosine",
         attributes: Sequence[str] | None = None,
         store: Sequence[str] | None = None,
-        path: str | os.PathLike[str] | None = None,
+        path: str | Path | None = None,
         overwrite: bool = False,
         queries: np.ndarray | None = None,
         model: str | None = None,
@@ -129,7 +129,7 @@ class Index:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], mode: str = "r", *, check: bool = False) -> Index:
+    def open(cls, path: str | Path, mode: Literal["r", "w"] = "r", *, check: bool = False) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
 
         Args:
@@ -140,8 +140,6 @@ class Index:
         Raises:
             NotAnIndexError, CorruptIndexError, IndexLockedError, StorageError.
         """
-        if mode not in ("r", "w"):
-            raise InputError(f"mode is {mode!r}, expected 'r' (read) or 'w' (the one writer)")
         directory = Directory.open(path, mode=mode, check=check)
         try:
             recipe, segments = load_index(directory)
@@ -157,7 +155,7 @@ class Index:
 
         return estimate(data, **options)
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the index to a directory, all or nothing; this object stays as it is.
 
         Raises:
@@ -175,11 +173,10 @@ class Index:
             InputError: columns, dimensions or dtype differ, or an id is taken; nothing is added.
             StorageError: the index was opened for reading.
         """
-        if self._directory is not None:
-            if self._directory.mode != "w":
-                raise StorageError(
-                    f'{self._directory.path} is open for reading: fanns.open(path, mode="w")'
-                )
+        if self._directory is not None and self._directory.mode != "w":
+            raise StorageError(
+                f'{self._directory.path} is open for reading: fanns.open(path, mode="w")'
+            )
         ingest = self._recipe.ingest_more(data, self._snapshot.rows)
         self._refuse_known(ingest.ids)
         segment = make_segment(self._recipe, ingest, None, progress)
@@ -262,7 +259,7 @@ class Index:
             InputError: a query or argument that cannot be used. FilterError: the filter.
         """
         options = Options(recall, exact or recall >= 0.9995, plan, timeout, max_work, threads)
-        _check_search(k, offset, options, group_size)
+        check_search(k, offset, options, group_size)
         queries = accept_queries(q, self.dimensions, self._metric)
         single = np.ndim(q) == 1
         if group_by is not None:
@@ -285,10 +282,10 @@ class Index:
         params: Mapping[str, Any] | None,
         nulls: str | None,
         options: Options,
-    ) -> list[tuple[Answer, _Note]]:
+    ) -> list[tuple[Answer, Note]]:
         snapshot = self._snapshot
         k = min(k, snapshot.rows)
-        each = _filters(where, params, single, len(queries))
+        each = filters_of(where, params, single, len(queries))
         if each is None:
             return self._answer_all(
                 snapshot, queries, k, prepare(snapshot, where, params, nulls), options
@@ -301,18 +298,18 @@ class Index:
 
     def _answer_all(
         self, snapshot: Snapshot, queries: np.ndarray, k: int, ready: Prepared, options: Options
-    ) -> list[tuple[Answer, _Note]]:
+    ) -> list[tuple[Answer, Note]]:
         begun = perf_counter_ns()
         selections = ready.selections()
         filtered = perf_counter_ns()
         answers, traces = answer(snapshot.segments, selections, queries, k, options)
-        note = _Note(
+        note = Note(
             snapshot, ready, k, options, filtered - begun, perf_counter_ns() - filtered, traces
         )
         return [(part, note) for part in answers]
 
     def _hits(
-        self, found: Answer, offset: int, radius: float | None, names: Sequence[str], note: _Note
+        self, found: Answer, offset: int, radius: float | None, names: Sequence[str], note: Note
     ) -> Hits:
         snapshot = note.snapshot
         segments, rows, distances = found.segments, found.rows, found.distances
@@ -353,7 +350,8 @@ class Index:
         hits = self.search(q, k, where, **options)
         if isinstance(hits, BatchHits):
             raise InputError("explain takes one query, float32[d]")
-        return hits.explain()
+        told: Explanation = hits.explain()
+        return told
 
     def prepare(self, where: Any, *, nulls: str | None = None) -> Prepared:
         """A reusable filter with `.bind(**params)`, `.count()` and `.selectivity`."""
@@ -477,7 +475,7 @@ class Index:
         return listing.info(self._snapshot, self._recipe, self._directory)
 
     def warmup(self) -> None:
-        """Compile or load every kernel and map the index's pages, so that the next search is fast."""
+        """Compile or load every kernel and touch the index, so that the next search is fast."""
         if not len(self):
             return
         rng = np.random.default_rng(0)
@@ -493,76 +491,3 @@ class Index:
             f"<fanns.Index: {len(self):,} rows x {self.dimensions}, {self.metric}, "
             f"{len(self.schema)} columns, {len(self._snapshot.segments)} segment(s)>"
         )
-
-
-class _Note:
-    """What explain needs of a search that ran; kept by its hits."""
-
-    __slots__ = ("filter_ns", "k", "options", "ready", "search_ns", "snapshot", "traces")
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        ready: Prepared,
-        k: int,
-        options: Options,
-        filter_ns: int,
-        search_ns: int,
-        traces: list[Trace],
-    ) -> None:
-        self.snapshot = snapshot
-        self.ready = ready
-        self.k = k
-        self.options = options
-        self.filter_ns = filter_ns
-        self.search_ns = search_ns
-        self.traces = traces
-
-    def explanation(self, found: int, status: str) -> Explanation:
-        return Explanation(
-            where=self.ready.sql,
-            k=self.k,
-            recall=self.options.recall,
-            status=status,
-            found=found,
-            matches=self.ready.matches,
-            rows=self.snapshot.rows,
-            filter_us=self.filter_ns / 1e3,
-            search_us=self.search_ns / 1e3,
-            notes=self.snapshot.notes(self.ready.bound),
-            segments=tuple(trace.report() for trace in self.traces),
-        )
-
-
-def _filters(
-    where: Any, params: Mapping[str, Any] | None, single: bool, m: int
-) -> list[tuple[Any, Mapping[str, Any] | None]] | None:
-    """One (filter, params) per query, or None when all queries share them."""
-    bound = split_params(params, m)
-    if isinstance(where, (list, tuple)):
-        if single or len(where) != m:
-            raise InputError(
-                f"where is a list of {len(where)} for {'one query' if single else f'{m} queries'}: "
-                "give one filter per query of a batch; wrap ids in fanns.ids([...])"
-            )
-        return [(where[i], bound[i] if bound else params) for i in range(m)]
-    return None if bound is None else [(where, bound[i]) for i in range(m)]
-
-
-def _check_search(k: int, offset: int, options: Options, group_size: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
-    if not isinstance(offset, (int, np.integer)) or offset < 0:
-        raise InputError(f"offset is {offset!r}, expected a whole number of at least 0")
-    if not 0 < options.recall <= 1:
-        raise InputError(f"recall is {options.recall!r}, expected a share in (0, 1]")
-    if options.only not in (None, "scan", "graph"):
-        raise InputError(f"plan is {options.only!r}, expected 'scan' or 'graph'")
-    if options.threads < 1:
-        raise InputError(f"threads is {options.threads!r}, expected at least 1")
-    if options.timeout is not None and not options.timeout > 0:
-        raise InputError(f"timeout is {options.timeout!r}, expected seconds above 0")
-    if options.max_work is not None and options.max_work < 1:
-        raise InputError(f"max_work is {options.max_work!r}, expected distances above 0")
-    if group_size < 1:
-        raise InputError(f"group_size is {group_size!r}, expected at least 1")

@@ -47,7 +47,7 @@ class Plan:
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
-    """The scan of `count` passing rows: full precision when exact is asked for or the set is small."""
+    """The scan of `count` passing rows; in full precision when asked for or when few pass."""
     costs = calibration.scan
     shortlist = calibration.shortlist(k, target)
     if exact or count <= max(SMALL, shortlist):

@@ -190,9 +190,8 @@ class Segment:
 
     @cached_property
     def attributes(self) -> AttributeIndex:
-        schema = {name: self.schema[name] for name in self.indexed}
         return AttributeIndex.load(
-            _part(self.arrays, "attributes"), schema, self.n, self._stored_column
+            _part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
         )
 
     def array_bytes(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Recall on real abstracts with title queries: every filter kind, from all rows to one in 10,000."""
+"""Recall on real abstracts with title queries: every filter kind, all rows to one in 10,000."""
 
 from typing import Any, NamedTuple
 

@@ -49,7 +49,7 @@ def test_a_slice_of_an_arrow_array_keeps_its_own_keys() -> None:
 
 @pytest.mark.parametrize("keys", [np.array([3, 1, 3]), pa.array(["b", "a", "b"])])
 def test_duplicates_are_named(keys: np.ndarray | pa.Array) -> None:
-    with pytest.raises(InputError, match="duplicate id (3|'b')"):
+    with pytest.raises(InputError, match=r"duplicate id (3|'b')"):
         Identifiers.build(keys)
 
 

@@ -300,7 +300,7 @@ def test_listing_counts_and_facets_equal_duckdb(index: fanns.Index, table: pa.Ta
                 " GROUP BY c"
             ).fetchall()
         )
-        by_title = connection.sql("SELECT count(*) FROM t WHERE title < 'M'").fetchone()
+        by_title = connection.sql("SELECT count(*) FROM t WHERE title < 'M'").fetchall()[0]
     got = index.rows(
         "versions > 2", columns=["versions", "submitted_date"], order_by="submitted_date"
     )

@@ -1,0 +1,87 @@
+"""What a search was asked: its arguments checked, its filter per query, and what ran, noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fanns.errors import InputError
+from fanns.execution import Options, Trace
+from fanns.explanation import Explanation
+from fanns.filters import split_params
+from fanns.prepared import Prepared, Snapshot
+
+
+class Note:
+    """What `explain` needs of a search that ran; kept by its hits."""
+
+    __slots__ = ("filter_ns", "k", "options", "ready", "search_ns", "snapshot", "traces")
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        ready: Prepared,
+        k: int,
+        options: Options,
+        filter_ns: int,
+        search_ns: int,
+        traces: list[Trace],
+    ) -> None:
+        self.snapshot = snapshot
+        self.ready = ready
+        self.k = k
+        self.options = options
+        self.filter_ns = filter_ns
+        self.search_ns = search_ns
+        self.traces = traces
+
+    def explanation(self, found: int, status: str) -> Explanation:
+        return Explanation(
+            where=self.ready.sql,
+            k=self.k,
+            recall=self.options.recall,
+            status=status,
+            found=found,
+            matches=self.ready.matches,
+            rows=self.snapshot.rows,
+            filter_us=self.filter_ns / 1e3,
+            search_us=self.search_ns / 1e3,
+            notes=self.snapshot.notes(self.ready.bound),
+            segments=tuple(trace.report() for trace in self.traces),
+        )
+
+
+def filters_of(
+    where: Any, params: Mapping[str, Any] | None, single: bool, m: int
+) -> list[tuple[Any, Mapping[str, Any] | None]] | None:
+    """One (filter, params) per query, or None when all queries share them."""
+    bound = split_params(params, m)
+    if isinstance(where, (list, tuple)):
+        if single or len(where) != m:
+            raise InputError(
+                f"where is a list of {len(where)} for {'one query' if single else f'{m} queries'}: "
+                "give one filter per query of a batch; wrap ids in fanns.ids([...])"
+            )
+        return [(where[i], bound[i] if bound else params) for i in range(m)]
+    return None if bound is None else [(where, bound[i]) for i in range(m)]
+
+
+def check_search(k: int, offset: int, options: Options, group_size: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
+    if not isinstance(offset, (int, np.integer)) or offset < 0:
+        raise InputError(f"offset is {offset!r}, expected a whole number of at least 0")
+    if not 0 < options.recall <= 1:
+        raise InputError(f"recall is {options.recall!r}, expected a share in (0, 1]")
+    if options.only not in (None, "scan", "graph"):
+        raise InputError(f"plan is {options.only!r}, expected 'scan' or 'graph'")
+    if options.threads < 1:
+        raise InputError(f"threads is {options.threads!r}, expected at least 1")
+    if options.timeout is not None and not options.timeout > 0:
+        raise InputError(f"timeout is {options.timeout!r}, expected seconds above 0")
+    if options.max_work is not None and options.max_work < 1:
+        raise InputError(f"max_work is {options.max_work!r}, expected distances above 0")
+    if group_size < 1:
+        raise InputError(f"group_size is {group_size!r}, expected at least 1")
