@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from fanns import __version__
 from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
+from fanns.cli_options import WITHOUT_PANDAS
 from fanns.cli_query import check, query
 from fanns.errors import CorruptIndexError, FannsError, FilterError, NotAnIndexError
 
@@ -90,9 +90,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the command."""
-    # pyarrow imports pandas at its first conversion, where that is installed: 0.4 seconds of every
-    # command for nothing. A module that is None cannot be imported.
-    sys.modules.setdefault("pandas", cast(ModuleType, None))
+    sys.meta_path.insert(0, WITHOUT_PANDAS)
     sys.exit(run(sys.argv[1:]))
 
 

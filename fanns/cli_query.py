@@ -11,6 +11,7 @@ import numpy as np
 
 from fanns.cli_options import (
     INDEX,
+    WITHOUT_PANDAS,
     filter_options,
     names,
     quiet_option,
@@ -213,8 +214,8 @@ def _query_vectors(
     if text is not None:
         from fanns.text import encode
 
-        if sys.modules.get("pandas", sys) is None:
-            del sys.modules["pandas"]  # see `main`; what encoders import may want it
+        if WITHOUT_PANDAS in sys.meta_path:
+            sys.meta_path.remove(WITHOUT_PANDAS)  # what encoders import may want it
         return encode([text], index.model, index.dimensions, location=model)[0]
     assert like is not None
     return _row_vectors(index, [_key(index, like)])[0]

@@ -1,6 +1,8 @@
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_masks_are_what_the_filters_say() -> None:
 
     items = arxiv_like.items(2000, 8, seed=2)
     day = dt.date(2020, 1, 1)
-    expected = {
+    expected: dict[str, Callable[[dict[str, Any]], bool]] = {
         "none": lambda r: True,
         "equality": lambda r: r["primary_category"] == "cs.LG",
         "IN": lambda r: r["primary_category"] in ("hep-th", "hep-ph", "gr-qc"),
