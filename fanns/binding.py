@@ -73,7 +73,7 @@ class Template:
         return plan[1] if isinstance(plan, tuple) else plan(values)[1]
 
 
-def compile_filter(tree: Node, schema: Schema, nulls: Nulls = "sql") -> Template:
+def compile_filter(tree: Node, schema: Schema, nulls: str = "sql") -> Template:
     """Check a tree against a schema and do all of its binding that needs no parameter values.
 
     Args:
@@ -94,7 +94,7 @@ def compile_filter(tree: Node, schema: Schema, nulls: Nulls = "sql") -> Template
     return Template(plan, names)
 
 
-def bind(tree: Node, schema: Schema, params: Params | None = None, nulls: Nulls = "sql") -> Node:
+def bind(tree: Node, schema: Schema, params: Params | None = None, nulls: str = "sql") -> Node:
     """The bound tree of a filter: `compile_filter(tree, schema, nulls).bind(params)`."""
     return compile_filter(tree, schema, nulls).bind(params)
 

@@ -12,6 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from fanns.deferred import ESCAPE
 from fanns.errors import FilterTypeError, UnknownColumnError
 from fanns.expressions import (
@@ -139,6 +142,9 @@ def _members(
     """The literals that the storage can hold, sorted; whether there was a null, or a NaN."""
     least, most = column.int_range()
     bounded = column.kind in ("int", "date", "timestamp")
+    kinds = set(map(type, values))
+    if kinds == {int} and column.kind == "int":  # long lists of ids and codes
+        return tuple(sorted({value for value in values if least <= value <= most})), False, False
     kept: set[Any] = set()
     has_null = has_nan = False
     for value in values:
@@ -206,11 +212,17 @@ def like(schema: Schema, node: Like, pattern: Any) -> Node:
     if node.case_sensitive and not wild:
         return Compare(Column(name), "=", literal)
     if not node.case_sensitive:
-        pieces = [piece.lower() for piece in pieces]
+        pieces = [lowered(piece) for piece in pieces]
     if any(piece in (ESCAPE + "%", ESCAPE + "_") for piece in pieces):
         return Like(name, "".join(pieces), ESCAPE, node.case_sensitive)
     unescaped = "".join(ESCAPE if piece == ESCAPE * 2 else piece for piece in pieces)
     return Like(name, unescaped, None, node.case_sensitive)
+
+
+def lowered(text: str) -> str:
+    """Lower case character by character, as Arrow lowers the strings of a column."""
+    result: str = text.lower() if text.isascii() else pc.utf8_lower(pa.scalar(text)).as_py()
+    return result
 
 
 def pattern_pieces(pattern: str, escape: str | None) -> list[str]:

@@ -21,6 +21,7 @@ from fanns.expressions import (
     And,
     Column,
     Compare,
+    CompareOp,
     Constant,
     In,
     IsNull,
@@ -120,17 +121,19 @@ def _leaf(node: Any, value: Any) -> bool:
     if isinstance(node, Compare | In) and isinstance(node.term, Length):
         value = len(value)
     if isinstance(node, In):
-        return any(_order(value) == _order(other) for other in node.values)
+        members: Any = node.values
+        return any(_order(value) == _order(other) for other in members)
     if isinstance(node, Compare):
         left, right = _order(value), _order(node.value)
         less, equal = left < right, left == right
-        return {
+        held = {
             "=": equal,
             "<": less,
             "<=": less or equal,
             ">": not (less or equal),
             ">=": not less,
-        }[node.op]
+        }
+        return bool(held[node.op])
     if isinstance(node, Like):
         return _matches(node, value)
     present = [other in [x for x in value if x is not None] for other in node.values]
@@ -170,6 +173,7 @@ LITERALS: dict[str, list[Any]] = {
 }
 SCALARS = [name for name, kind in SCHEMA.items() if not kind.is_list]
 LISTS = [name for name, kind in SCHEMA.items() if kind.is_list]
+OPS: list[CompareOp] = ["=", "<", "<=", ">", ">="]
 PATTERNS = ["%", "a%", "%b", "a_b", "A%", "abc", "", "%%_", "a!%b", "_", "é%", "a\\b", "!!", "%_%"]
 
 
@@ -179,7 +183,7 @@ def leaves(draw: st.DrawFn) -> Node:
     shape = draw(st.sampled_from(["compare", "in", "null", "like", "list", "length", "flag"]))
     if shape == "compare":
         name = draw(st.sampled_from(SCALARS))
-        op = draw(st.sampled_from(["=", "<", "<=", ">", ">="]))
+        op = draw(st.sampled_from(OPS))
         return Compare(Column(name), op, draw(st.sampled_from(LITERALS[name])))
     if shape == "in":
         name = draw(st.sampled_from(SCALARS))
@@ -197,7 +201,7 @@ def leaves(draw: st.DrawFn) -> Node:
         return ListHas(name, draw(st.sampled_from(["any", "all"])), tuple(values))
     if shape == "length":
         length = Length(draw(st.sampled_from(LISTS)))
-        op = draw(st.sampled_from(["=", "<", "<=", ">", ">="]))
+        op = draw(st.sampled_from(OPS))
         return Compare(length, op, draw(st.sampled_from([-1, 0, 1, 1.5, 2, 3])))
     return draw(st.sampled_from([Compare(Column("flag"), "=", True), Constant(None)]))
 

@@ -178,7 +178,6 @@ def test_spellings(text: str, tree: Node) -> None:
     assert parse_filter(to_sql(tree)) == tree
 
 
-@settings(max_examples=300, deadline=None)
 @given(tree=oracle.trees())
 def test_text_round_trip(tree: Node) -> None:
     text = to_sql(tree)
@@ -342,20 +341,18 @@ VOCABULARY = (
 WORDS = st.sampled_from(VOCABULARY.split(" "))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200)
 @given(words=st.lists(WORDS, max_size=14), gap=st.sampled_from([" ", "", "\n"]))
 def test_hostile_words(words: list[str], gap: str) -> None:
     """Whatever is written, it is a tree that can be written and read back, or a FilterError."""
     check_hostile(gap.join(words))
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=st.text(max_size=60))
 def test_hostile_text(text: str) -> None:
     check_hostile(text)
 
 
-@settings(max_examples=300, deadline=None)
 @given(tree=oracle.trees(), data=st.data())
 def test_damaged_filters(tree: Node, data: st.DataObject) -> None:
     """A good filter with a piece cut out or doubled."""
