@@ -164,4 +164,4 @@ class Slice:
 
     def search(self, cell: Cell, query: int, setting: Any) -> Rows:
         _, found = self.index.search(self.queries[query : query + 1], self.k)
-        return np.asarray(np.where(found[0] < 0, -1, self.rows[found[0]]))
+        return np.asarray(self.rows[found[0][found[0] >= 0]])

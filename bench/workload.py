@@ -50,7 +50,8 @@ class Postings:
         if condition.days is None:
             return rows
         days = self.days[rows]
-        return rows[(days >= condition.days[0]) & (days <= condition.days[1])]
+        kept: Rows = rows[(days >= condition.days[0]) & (days <= condition.days[1])]
+        return kept
 
 
 @dataclass(frozen=True, slots=True)
