@@ -254,7 +254,7 @@ def sample_queries(vectors: np.ndarray, seed: int, count: int = 128) -> np.ndarr
     ours = np.asarray(vectors[np.sort(rng.integers(0, n, count))], np.float32)
     others = np.asarray(vectors[np.sort(rng.integers(0, n, count))], np.float32)
     rng.shuffle(others)
-    share = rng.uniform(0.15, 0.45, (count, 1)).astype(np.float32)
+    share = rng.uniform(0.2, 0.5, (count, 1)).astype(np.float32)
     mixed = ours * (1 - share) + others * share
     # Opposite rows may cancel; such a stand-in would have no direction under cosine.
     mixed[np.linalg.norm(mixed, axis=1) == 0] = ours[np.linalg.norm(mixed, axis=1) == 0]
