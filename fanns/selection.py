@@ -21,6 +21,14 @@ def word_count(n: int) -> int:
     return (n + 63) >> 6
 
 
+def full_words(n: int) -> Words:
+    """The bitmap of all n rows, writable."""
+    words = np.full(word_count(n), bitset.FULL)
+    if n & 63:
+        words[-1] >>= np.uint64(64 - (n & 63))
+    return words
+
+
 class Selection:
     """The passing rows of one segment of n rows, and their exact number; immutable.
 
@@ -87,9 +95,11 @@ class Selection:
     def from_mask(cls, mask: NDArray[np.bool_]) -> Selection:
         """From one boolean per row."""
         n = len(mask)
-        words = np.empty(word_count(n), np.uint64)
-        count = int(bitset.pack(frozen(mask), words))
-        return cls(n, count, None, _seal(words))
+        packed = np.packbits(mask, bitorder="little")
+        words = np.zeros(word_count(n), np.uint64)
+        words.view(np.uint8)[: len(packed)] = packed
+        _seal(words)
+        return cls(n, int(bitset.count(words)), None, words)
 
     @property
     def is_all(self) -> bool:
@@ -122,19 +132,18 @@ class Selection:
         """The bitmap, uint64[(n + 63) // 64], read-only."""
         words = self._words
         if words is None:
-            words = np.zeros(word_count(self.n), np.uint64)
-            if self._rows is not None:
-                bitset.set_rows(self._rows, words)
-            elif self.count:
-                bitset.fill(self.n, words)
+            if self._rows is None and self.count:
+                words = full_words(self.n)
+            else:
+                words = np.zeros(word_count(self.n), np.uint64)
+                bitset.set_rows(self.rows(), words)
             self._words = _seal(words)
         return words
 
     def mask(self) -> NDArray[np.bool_]:
         """One boolean per row, bool[n]."""
-        mask = np.empty(self.n, np.bool_)
-        bitset.unpack(self.words(), mask)
-        return mask
+        bits = np.unpackbits(self.words().view(np.uint8), count=self.n, bitorder="little")
+        return bits.view(np.bool_)
 
     @property
     def nbytes(self) -> int:
@@ -148,8 +157,7 @@ class Selection:
             return few
         if few._is_short():
             return few._filtered(many)
-        words = np.empty(word_count(self.n), np.uint64)
-        return _of_words(self.n, bitset.intersect(few.words(), many.words(), words), words)
+        return few._combined(many, bitset.AND)
 
     def __or__(self, other: Selection) -> Selection:
         self._check(other)
@@ -157,10 +165,8 @@ class Selection:
         if few.count == 0 or many.is_all:
             return many
         if few._is_short() and many._is_short():
-            rows = np.empty(few.count + many.count, np.int32)
-            return _of_rows(self.n, rows, bitset.unite_rows(few.rows(), many.rows(), rows))
-        words = np.empty(word_count(self.n), np.uint64)
-        return _of_words(self.n, bitset.unite(few.words(), many.words(), words), words)
+            return of_unsorted(self.n, np.concatenate([few.rows(), many.rows()]))
+        return few._combined(many, bitset.OR)
 
     def __sub__(self, other: Selection) -> Selection:
         """The rows of this selection that are not in the other."""
@@ -169,10 +175,9 @@ class Selection:
             return self
         if self._is_short():
             rows = np.empty(self.count, np.int32)
-            found = bitset.rows_not_in_words(self.rows(), other.words(), rows)
+            found = bitset.filter_rows(self.rows(), other.words(), 0, rows)
             return _of_rows(self.n, rows, found)
-        words = np.empty(word_count(self.n), np.uint64)
-        return _of_words(self.n, bitset.subtract(self.words(), other.words(), words), words)
+        return self._combined(other, bitset.AND_NOT)
 
     def invert(self) -> Selection:
         """The rows that do not pass."""
@@ -201,8 +206,13 @@ class Selection:
         if many._words is None and many._rows is not None:
             found = bitset.intersect_rows(self.rows(), many._rows, rows)
         else:
-            found = bitset.rows_in_words(self.rows(), many.words(), rows)
+            found = bitset.filter_rows(self.rows(), many.words(), 1, rows)
         return _of_rows(self.n, rows, found)
+
+    def _combined(self, other: Selection, operation: int) -> Selection:
+        words = np.empty(word_count(self.n), np.uint64)
+        count = bitset.combine(self.words(), other.words(), operation, words)
+        return Selection(self.n, count, None, _seal(words))
 
     def _check(self, other: Selection) -> None:
         if self.n != other.n:
@@ -219,5 +229,9 @@ def _of_rows(n: int, rows: Rows, found: int) -> Selection:
     return Selection(n, found, _seal(rows[:found]), None)
 
 
-def _of_words(n: int, count: int, words: Words) -> Selection:
-    return Selection(n, count, None, _seal(words))
+def of_unsorted(n: int, rows: Rows) -> Selection:
+    """A selection of a few rows, in any order and with repeats."""
+    rows.sort()
+    if (rows[1:] == rows[:-1]).any():
+        rows = rows[np.concatenate([[True], rows[1:] != rows[:-1]])]
+    return Selection(n, len(rows), _seal(rows), None)

@@ -1,8 +1,9 @@
-"""Selections as bitmaps and as sorted row lists: pack, unpack, algebra, counts, conversions.
+"""Selections as bitmaps and as sorted row lists: algebra, counts, conversions.
 
 A bitmap of n rows is uint64[(n + 63) // 64]: bit r % 64 of word r // 64 stands for row r, and the
 unused bits of the last word are 0. Row lists are int32, sorted, without repeats. Inputs are
-frozen arrays, outputs come last and are written by the kernel alone.
+frozen arrays, outputs come last and are written by the kernel alone. Each kernel costs every new
+installation a third of a second of compilation: what numpy does as fast is not here.
 """
 
 from __future__ import annotations
@@ -16,27 +17,8 @@ ONE = np.uint64(1)
 ZERO = np.uint64(0)
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-
-@kernel
-def pack(mask: Array, words: Array) -> int:
-    """words = the bitmap of mask (bool[n]); returns how many rows are set."""
-    n = mask.shape[0]
-    total = 0
-    for w in range(words.shape[0]):
-        word = ZERO
-        start = w * 64
-        for b in range(min(64, n - start)):
-            word |= np.uint64(mask[start + b]) << np.uint64(b)
-        words[w] = word
-        total += popcount(word)
-    return total
-
-
-@kernel
-def unpack(words: Array, mask: Array) -> None:
-    """mask (bool[n]) = the bits of words."""
-    for r in range(mask.shape[0]):
-        mask[r] = (words[r >> 6] >> np.uint64(r & 63)) & ONE != ZERO
+AND, OR, AND_NOT = 0, 1, 2
+"""What `combine` does."""
 
 
 @kernel
@@ -74,45 +56,16 @@ def count_ranges(words: Array, offsets: Array, counts: Array) -> None:
 
 
 @kernel
-def intersect(a: Array, b: Array, out: Array) -> int:
-    """out = a & b; returns the count."""
+def combine(a: Array, b: Array, operation: int, out: Array) -> int:
+    """out = a & b, a | b or a & ~b as `operation` is AND, OR or AND_NOT; returns the count."""
+    flip = FULL if operation == OR else ZERO  # a | b = ~(~a & ~b)
+    negate = FULL if operation == AND_NOT else flip
     total = 0
     for w in range(out.shape[0]):
-        word = a[w] & b[w]
+        word = ((a[w] ^ flip) & (b[w] ^ negate)) ^ flip
         out[w] = word
         total += popcount(word)
     return total
-
-
-@kernel
-def unite(a: Array, b: Array, out: Array) -> int:
-    """out = a | b; returns the count."""
-    total = 0
-    for w in range(out.shape[0]):
-        word = a[w] | b[w]
-        out[w] = word
-        total += popcount(word)
-    return total
-
-
-@kernel
-def subtract(a: Array, b: Array, out: Array) -> int:
-    """out = a & ~b; returns the count."""
-    total = 0
-    for w in range(out.shape[0]):
-        word = a[w] & ~b[w]
-        out[w] = word
-        total += popcount(word)
-    return total
-
-
-@kernel
-def fill(n: int, out: Array) -> None:
-    """Set all n rows."""
-    for w in range(out.shape[0]):
-        out[w] = FULL
-    if n & 63:
-        out[out.shape[0] - 1] = FULL >> np.uint64(64 - (n & 63))
 
 
 @kernel
@@ -140,82 +93,37 @@ def set_rows(rows: Array, words: Array) -> None:
 
 
 @kernel
-def rows_in_words(rows: Array, words: Array, out: Array) -> int:
-    """out = those of rows whose bit is set, in order; returns how many."""
+def filter_rows(rows: Array, words: Array, wanted: int, out: Array) -> int:
+    """out = those of rows whose bit is `wanted` (0 or 1), in order; returns how many."""
     found = 0
     for i in range(rows.shape[0]):
         r = rows[i]
-        out[found] = r  # overwritten when the bit is not set: no branch to mispredict
-        found += int((words[r >> 6] >> np.uint64(r & 63)) & ONE)
+        out[found] = r  # overwritten when its bit is another: no branch to mispredict
+        found += int((words[r >> 6] >> np.uint64(r & 63)) & ONE) == wanted
     return found
-
-
-@kernel
-def rows_not_in_words(rows: Array, words: Array, out: Array) -> int:
-    """out = those of rows whose bit is not set, in order; returns how many."""
-    found = 0
-    for i in range(rows.shape[0]):
-        r = rows[i]
-        out[found] = r
-        found += int(~(words[r >> 6] >> np.uint64(r & 63)) & ONE)
-    return found
-
-
-@kernel
-def lower_bound(rows: Array, value: int, start: int) -> int:
-    """The first i >= start with rows[i] >= value, by doubling steps: cheap when it is near."""
-    n = rows.shape[0]
-    step = 1
-    low = start
-    high = start
-    while high < n and rows[high] < value:
-        low = high + 1
-        high += step
-        step *= 2
-    high = min(high, n)
-    while low < high:
-        middle = (low + high) >> 1
-        if rows[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @kernel
 def intersect_rows(few: Array, many: Array, out: Array) -> int:
-    """out = the rows in both sorted lists, galloping through `many`; returns how many."""
+    """out = the rows in both sorted lists, by doubling steps through `many`; returns how many."""
     found = 0
-    at = 0
+    low = 0
     for i in range(few.shape[0]):
-        at = lower_bound(many, few[i], at)
-        if at == many.shape[0]:
+        row = few[i]
+        step = 1
+        while low + step < many.shape[0] and many[low + step] < row:
+            low += step
+            step *= 2
+        high = min(low + step, many.shape[0])
+        while low < high:
+            middle = (low + high) >> 1
+            if many[middle] < row:
+                low = middle + 1
+            else:
+                high = middle
+        if low == many.shape[0]:
             break
-        if many[at] == few[i]:
-            out[found] = few[i]
+        if many[low] == row:
+            out[found] = row
             found += 1
-    return found
-
-
-@kernel
-def unite_rows(a: Array, b: Array, out: Array) -> int:
-    """out = the rows in either sorted list (room for both); returns how many."""
-    i = 0
-    j = 0
-    found = 0
-    while i < a.shape[0] and j < b.shape[0]:
-        x = a[i]
-        y = b[j]
-        out[found] = min(x, y)
-        found += 1
-        i += x <= y
-        j += y <= x
-    while i < a.shape[0]:
-        out[found] = a[i]
-        found += 1
-        i += 1
-    while j < b.shape[0]:
-        out[found] = b[j]
-        found += 1
-        j += 1
     return found

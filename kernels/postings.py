@@ -15,65 +15,46 @@ import numpy as np
 from fanns.kernels.jit import Array, kernel
 
 ONE = np.uint64(1)
+FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
-def search_key(keys: Array, key: int, after: int) -> int:
-    """The number of sorted keys (int64) below `key`; with `after` = 1, at or below it."""
+def search_key(keys: Array, key: int) -> int:
+    """2 * rank + found: the number of sorted keys (int64) below `key`, and whether it is there."""
     low = 0
     high = keys.shape[0]
     while low < high:
         middle = (low + high) >> 1
-        if keys[middle] < key or (after == 1 and keys[middle] == key):
+        if keys[middle] < key:
             low = middle + 1
         else:
             high = middle
-    return low
+    return 2 * low + int(low < keys.shape[0] and keys[low] == key)
 
 
 @kernel
-def find_key(keys: Array, key: int) -> int:
-    """The code of a key, -1 when it is not there."""
-    code = search_key(keys, key, 0)
-    if code < keys.shape[0] and keys[code] == key:
-        return code
-    return -1
-
-
-@kernel
-def compare_text(offsets: Array, data: Array, code: int, text: Array) -> int:
-    """Below, at or above 0 as string `code` sorts before, at or after `text`, by bytes."""
-    start = offsets[code]
-    length = offsets[code + 1] - start
-    for i in range(min(length, text.shape[0])):
-        if data[start + i] != text[i]:
-            return -1 if data[start + i] < text[i] else 1
-    order: int = length - text.shape[0]
-    return order
-
-
-@kernel
-def search_text(offsets: Array, data: Array, text: Array, after: int) -> int:
-    """The number of sorted strings below `text`; with `after` = 1, at or below it."""
+def search_text(offsets: Array, data: Array, text: Array) -> int:
+    """2 * rank + found: the number of sorted strings below `text`, and whether it is there."""
     low = 0
     high = offsets.shape[0] - 1
+    found = 0
+    length = text.shape[0]
     while low < high:
         middle = (low + high) >> 1
-        order = compare_text(offsets, data, middle, text)
-        if order < 0 or (after == 1 and order == 0):
+        start = offsets[middle]
+        size = offsets[middle + 1] - start
+        i = 0
+        while i < length and i < size and data[start + i] == text[i]:
+            i += 1
+        if i == length:
+            high = middle  # equal, or longer
+            found = int(size == length)
+        elif i == size or data[start + i] < text[i]:
             low = middle + 1
         else:
             high = middle
-    return low
-
-
-@kernel
-def find_text(offsets: Array, data: Array, text: Array) -> int:
-    """The code of a string, -1 when it is not there."""
-    code = search_text(offsets, data, text, 0)
-    if code < offsets.shape[0] - 1 and compare_text(offsets, data, code, text) == 0:
-        return code
-    return -1
+            found = 0
+    return 2 * low + found
 
 
 @kernel
@@ -85,73 +66,23 @@ def group_rows(starts: Array, codes: Array, last: Array, offsets: Array, rows: A
     """
     slots = last.shape[0]
     offsets[:] = 0
-    last[:] = -1
-    for r in range(starts.shape[0] - 1):
-        for i in range(starts[r], starts[r + 1]):
-            slot = codes[i] + 1
-            if last[slot] != r:
-                last[slot] = r
-                offsets[slot + 1] += 1
-    for s in range(slots):
-        offsets[s + 1] += offsets[s]
-    last[:] = -1
-    for r in range(starts.shape[0] - 1):
-        for i in range(starts[r], starts[r + 1]):
-            slot = codes[i] + 1
-            if last[slot] != r:
-                last[slot] = r
-                rows[offsets[slot]] = r
-                offsets[slot] += 1
-    for s in range(slots, 0, -1):  # the cursors stand at the ends: shift them to the starts
-        offsets[s] = offsets[s - 1]
-    offsets[0] = 0
+    for writing in range(2):
+        last[:] = -1
+        for r in range(starts.shape[0] - 1):
+            for i in range(starts[r], starts[r + 1]):
+                slot = codes[i] + 1
+                if last[slot] != r:
+                    last[slot] = r
+                    if writing:
+                        rows[offsets[slot]] = r
+                    offsets[slot] += 1
+        # Counts become the ends of slots, or cursors that have reached them: shift to the starts.
+        place = 0
+        for s in range(slots + 1):
+            size = offsets[s]
+            offsets[s] = place
+            place = size if writing else place + size
     return int(offsets[slots])
-
-
-@kernel
-def flip_rows(rows: Array, start: int, stop: int, words: Array) -> None:
-    """Flip the bits of rows[start:stop]."""
-    for i in range(start, stop):
-        r = rows[i]
-        words[r >> 6] ^= ONE << np.uint64(r & 63)
-
-
-@kernel
-def nearest_cut(offsets: Array, cuts: Array, total: int, position: int) -> int:
-    """Which stored prefix of the rows in slot order ends nearest to `position` of `total`.
-
-    -1 is the empty one, 0.. those up to code cuts[i], cuts.shape[0] the whole.
-    """
-    best = -1
-    distance = position
-    for i in range(cuts.shape[0]):
-        d = abs(int(offsets[cuts[i] + 1]) - position)
-        if d < distance:
-            best, distance = i, d
-    if total - position < distance:
-        best = cuts.shape[0]
-    return best
-
-
-@kernel
-def flip_prefix(
-    offsets: Array, rows: Array, cuts: Array, bitmaps: Array, n: int, position: int, words: Array
-) -> None:
-    """Flip the bits of rows[:position] by way of the nearest stored prefix."""
-    total = rows.shape[0]
-    nearest = nearest_cut(offsets, cuts, total, position)
-    end = 0
-    if nearest == cuts.shape[0]:
-        end = total
-        for w in range(words.shape[0]):
-            words[w] = ~words[w]
-        if n & 63:
-            words[words.shape[0] - 1] &= ~np.uint64(0) >> np.uint64(64 - (n & 63))
-    elif nearest >= 0:
-        end = int(offsets[cuts[nearest] + 1])
-        for w in range(words.shape[0]):
-            words[w] ^= bitmaps[nearest, w]
-    flip_rows(rows, min(position, end), max(position, end), words)
 
 
 @kernel
@@ -168,63 +99,47 @@ def flip_codes(
 
     bitmaps[i] is the set of the rows with a code below cuts[i], nulls among them (the cumulative
     bitmaps of a range-encoded index, Chan and Ioannidis 1998). An interval is the difference of
-    two prefixes, and each prefix is a stored one plus or minus the rows between.
+    two prefixes of the rows in slot order, and each prefix is the nearest stored one plus or minus
+    the rows between; no rows, and all of them, count as stored ones.
     """
     width = words.shape[0]
     total = rows.shape[0]
+    nearest = np.empty(2, np.int64)
+    position = np.empty(2, np.int64)
+    end = np.empty(2, np.int64)
     for i in range(0, bounds.shape[0], 2):
-        start = int(offsets[bounds[i] + 1])
-        stop = int(offsets[bounds[i + 1] + 1])
-        first = nearest_cut(offsets, cuts, total, start)
-        last = nearest_cut(offsets, cuts, total, stop)
-        # Two passes over the words against one flip per row: a word costs about a quarter flip.
-        if first == last or stop - start <= width >> 1:
-            flip_rows(rows, start, stop, words)
-        else:
-            flip_prefix(offsets, rows, cuts, bitmaps, n, start, words)
-            flip_prefix(offsets, rows, cuts, bitmaps, n, stop, words)
-
-
-@kernel
-def set_codes(bounds: Array, offsets: Array, rows: Array, words: Array) -> None:
-    """Set the rows that have a code within the bounds, in a column with several codes per row."""
-    for i in range(0, bounds.shape[0], 2):
-        for j in range(offsets[bounds[i] + 1], offsets[bounds[i + 1] + 1]):
-            r = rows[j]
-            words[r >> 6] |= ONE << np.uint64(r & 63)
-
-
-@kernel
-def gather_codes(bounds: Array, offsets: Array, rows: Array, out: Array) -> int:
-    """out = the rows with a code within the bounds, by (code, row); returns how many."""
-    found = 0
-    for i in range(0, bounds.shape[0], 2):
-        for j in range(offsets[bounds[i] + 1], offsets[bounds[i + 1] + 1]):
-            out[found] = rows[j]
-            found += 1
-    return found
-
-
-@kernel
-def count_codes(bounds: Array, offsets: Array) -> int:
-    """The number of posting entries within the bounds."""
-    total = 0
-    for i in range(0, bounds.shape[0], 2):
-        total += int(offsets[bounds[i + 1] + 1]) - int(offsets[bounds[i] + 1])
-    return total
+        for side in range(2):
+            position[side] = offsets[bounds[i + side] + 1]
+            nearest[side] = -1
+            end[side] = 0
+            for c in range(cuts.shape[0] + 1):
+                stop = total if c == cuts.shape[0] else int(offsets[cuts[c] + 1])
+                if abs(stop - position[side]) < abs(end[side] - position[side]):
+                    nearest[side] = c
+                    end[side] = stop
+        # Each prefix costs a pass over the words, which costs about a quarter of a flip a word.
+        if nearest[0] == nearest[1] or position[1] - position[0] <= width >> 1:
+            end[0] = end[1] = position[1]
+            nearest[:] = -1
+        for side in range(2):
+            if nearest[side] == cuts.shape[0]:
+                for w in range(width):
+                    words[w] ^= FULL
+                if n & 63:
+                    words[width - 1] ^= FULL << np.uint64(n & 63)
+            elif nearest[side] >= 0:
+                for w in range(width):
+                    words[w] ^= bitmaps[nearest[side], w]
+            low = min(position[side], end[side])
+            for j in range(low, max(position[side], end[side])):
+                r = rows[j]
+                words[r >> 6] ^= ONE << np.uint64(r & 63)
 
 
 @kernel
 def rows_with_codes(rows: Array, codes: Array, bounds: Array, out: Array) -> int:
     """out = those of rows whose code lies within the bounds, in order; returns how many."""
     found = 0
-    if bounds.shape[0] == 2:
-        low, high = bounds[0], bounds[1]
-        for i in range(rows.shape[0]):
-            code = codes[rows[i]]
-            out[found] = rows[i]  # overwritten when it fails: no branch to mispredict
-            found += int(low <= code) & int(code < high)
-        return found
     for i in range(rows.shape[0]):
         code = codes[rows[i]]
         low, high = 0, bounds.shape[0]
@@ -234,61 +149,6 @@ def rows_with_codes(rows: Array, codes: Array, bounds: Array, out: Array) -> int
                 low = middle + 1
             else:
                 high = middle
-        out[found] = rows[i]
+        out[found] = rows[i]  # overwritten when it fails
         found += low & 1
     return found
-
-
-@kernel
-def count_elements(rows: Array, starts: Array, codes: Array, last: Array, counts: Array) -> None:
-    """counts[c + 1] += the number of the given rows that hold code c; `last` as for group_rows."""
-    last[:] = -1
-    for i in range(rows.shape[0]):
-        r = rows[i]
-        for j in range(starts[r], starts[r + 1]):
-            slot = codes[j] + 1
-            if last[slot] != r:
-                last[slot] = r
-                counts[slot] += 1
-
-
-@kernel
-def check_postings(n: int, slots: int, offsets: Array, rows: Array) -> int:
-    """0 when every look-up stays in bounds, else 1: offsets, 2: rows, for lists read from a file.
-
-    Offsets must rise from 0 to the number of rows, and the rows of a slot must rise within 0..n-1.
-    """
-    if offsets.shape[0] != slots + 1 or offsets[0] != 0 or offsets[slots] != rows.shape[0]:
-        return 1
-    for s in range(slots):
-        if offsets[s + 1] < offsets[s]:
-            return 1
-    for s in range(slots):
-        before = -1
-        for i in range(offsets[s], offsets[s + 1]):
-            if rows[i] <= before or rows[i] >= n:
-                return 2
-            before = rows[i]
-    return 0
-
-
-@kernel
-def check_partition(codes: Array, offsets: Array, rows: Array) -> int:
-    """1 when each row stands in the slot of its code (after check_postings), else 0."""
-    for s in range(offsets.shape[0] - 1):
-        for i in range(offsets[s], offsets[s + 1]):
-            if codes[rows[i]] + 1 != s:
-                return 0
-    return 1
-
-
-@kernel
-def check_starts(starts: Array, total: int) -> int:
-    """1 when the offsets rise from 0 to total, else 0."""
-    last = starts.shape[0] - 1
-    if last < 0 or starts[0] != 0 or starts[last] != total:
-        return 0
-    for i in range(last):
-        if starts[i + 1] < starts[i]:
-            return 0
-    return 1

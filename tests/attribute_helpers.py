@@ -237,6 +237,7 @@ def sql_of(node: Node, schema: Schema) -> str:
         escape = f" ESCAPE '{node.escape}'" if node.escape else ""
         return f"({node.column} {word} {_text(node.pattern)}{escape})"
     if isinstance(node, ListHas):
+        assert isinstance(node.values, tuple)
         kind = schema[node.column].item
         items = ", ".join(literal(value, kind) for value in node.values)
         return f"list_has_{node.op}({node.column}, CAST([{items}] AS {_sql_type(kind)}[]))"
@@ -246,6 +247,7 @@ def sql_of(node: Node, schema: Schema) -> str:
     kind = ColumnType("int") if is_length else schema[node.term.name]
     if isinstance(node, Compare):
         return f"({name} {node.op} {literal(node.value, kind)})"
+    assert isinstance(node.values, tuple)
     if not node.values:  # false for every row that is not null
         return f"(CASE WHEN {name} IS NULL THEN NULL ELSE FALSE END)"
     return f"({name} IN ({', '.join(literal(value, kind) for value in node.values)}))"

@@ -69,10 +69,12 @@ class NumberDictionary:
         self.size = len(keys)
 
     def code(self, value: Any) -> int:
-        return int(kernels.find_key(self.keys, domain.key_of(value, self.kind)))
+        found: int = kernels.search_key(self.keys, domain.key_of(value, self.kind))
+        return found >> 1 if found & 1 else -1
 
     def rank(self, value: Any, after: bool) -> int:
-        return int(kernels.search_key(self.keys, domain.key_of(value, self.kind), int(after)))
+        found: int = kernels.search_key(self.keys, domain.key_of(value, self.kind))
+        return (found >> 1) + (found & after)
 
     def values(self, codes: Codes) -> Array:
         """The values of codes in their natural numpy type, zero for -1."""
@@ -112,14 +114,16 @@ class TextDictionary:
         self.strings = pa.Array.from_buffers(kind, self.size, buffers)
 
     def code(self, value: str) -> int:
-        return int(kernels.find_text(self.offsets, self.data, _utf8(value)))
+        found: int = kernels.search_text(self.offsets, self.data, _utf8(value))
+        return found >> 1 if found & 1 else -1
 
     def rank(self, value: str | bytes, after: bool) -> int:
-        return int(kernels.search_text(self.offsets, self.data, _utf8(value), int(after)))
+        found: int = kernels.search_text(self.offsets, self.data, _utf8(value))
+        return (found >> 1) + (found & after)
 
     def prefix(self, text: str) -> Bounds:
         """The codes of the strings that start with a text."""
-        start = text.encode()
+        start = domain.utf8(text)
         stem = start.rstrip(b"\xff")
         if not stem:
             return interval(0, self.size)
@@ -142,11 +146,7 @@ class TextDictionary:
         offsets, data = arrays["text_offsets"], arrays["text"]
         if offsets.dtype not in (np.int32, np.int64) or data.dtype != np.uint8:
             raise CorruptIndexError("the dictionary's text has the wrong types")
-        if (
-            offsets.ndim != 1
-            or data.ndim != 1
-            or not kernels.check_starts(frozen(offsets), len(data))
-        ):
+        if offsets.ndim != 1 or data.ndim != 1 or not rises(offsets, len(data)):
             raise CorruptIndexError("the dictionary's text offsets do not rise over its text")
         dictionary = cls(offsets, data)
         try:
@@ -156,6 +156,13 @@ class TextDictionary:
         return dictionary
 
 
+def rises(offsets: Array, total: int) -> bool:
+    """The offsets rise from 0 to total."""
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != total:
+        return False
+    return bool((offsets[1:] >= offsets[:-1]).all())
+
+
 def _as_string(array: pa.Array) -> pa.Array:
     """As `string` where its 32-bit offsets reach, else as it is."""
     return array.cast(pa.string()) if array.nbytes <= domain.MAX_ARROW_BYTES else array
@@ -163,7 +170,7 @@ def _as_string(array: pa.Array) -> pa.Array:
 
 def _utf8(value: str | bytes) -> NDArray[np.uint8]:
     """The bytes of a string, read-only as kernels expect them."""
-    return np.frombuffer(value if isinstance(value, bytes) else value.encode(), np.uint8)
+    return np.frombuffer(value if isinstance(value, bytes) else domain.utf8(value), np.uint8)
 
 
 def encode(array: pa.Array, kind: ColumnType) -> tuple[Dictionary, Codes]:

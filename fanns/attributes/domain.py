@@ -37,6 +37,11 @@ def key_of(value: Any, kind: ColumnType) -> int:
     return int(value)
 
 
+def utf8(text: str) -> bytes:
+    """The bytes of a string; a lone surrogate has some as well, which no valid column holds."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def keys_of(values: NDArray[Any], kind: ColumnType) -> Keys:
     """The keys of an array in the column's storage type; dates and timestamps as integers."""
     if kind.kind == "float":

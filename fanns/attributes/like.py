@@ -28,8 +28,12 @@ class Pattern(NamedTuple):
 def parse_pattern(pattern: str, escape: str | None, case_sensitive: bool) -> Pattern:
     """Read a pattern; without `case_sensitive` it is lowered, as the strings must be (ILIKE).
 
-    Raises FilterError when it ends with the escape character.
+    Raises FilterError when it ends with the escape character or is not valid Unicode.
     """
+    if any("\ud800" <= character <= "\udfff" for character in pattern):
+        raise FilterError(
+            f"the LIKE pattern {pattern!r} is not valid Unicode: it holds half a pair"
+        )
     if not case_sensitive:
         pattern, escape = lowered(pattern), lowered(escape) if escape else escape
     literal, pieces = "", []

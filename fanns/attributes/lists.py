@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fanns.attributes import domain
-from fanns.attributes.dictionary import Codes, Dictionary, NumberDictionary, among, encode
-from fanns.attributes.postings import Postings
+from fanns.attributes.dictionary import Codes, Dictionary, NumberDictionary, among, encode, rises
+from fanns.attributes.postings import Postings, within
 from fanns.attributes.scalar import (
     ScalarColumn,
     load_dictionary,
@@ -20,10 +20,8 @@ from fanns.attributes.scalar import (
     negative_zeros,
     occurring,
     take_zeros,
-    within,
 )
 from fanns.errors import CorruptIndexError
-from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
 from fanns.schema import ColumnType
 from fanns.selection import Selection, word_count
@@ -75,7 +73,7 @@ class ListColumn:
             raise CorruptIndexError(f"its list starts are not int32[{n + 1}]")
         if codes.dtype != np.int32 or codes.ndim != 1 or not within(codes, -1, dictionary.size):
             raise CorruptIndexError("its codes are outside its dictionary")
-        if not kernels.check_starts(starts, len(codes)):
+        if not rises(starts, len(codes)):
             raise CorruptIndexError("its list starts do not rise over its elements")
         postings = Postings(n, arrays, False)
         postings.check(dictionary.size, codes)
@@ -116,11 +114,9 @@ class ListColumn:
 
     def take(self, rows: NDArray[np.integer]) -> pa.Array:
         """The lists of rows, of the column's Arrow type."""
-        first = self.starts[rows].astype(np.int64)
-        lengths = self.starts[np.asarray(rows) + 1] - first
+        places, lengths = self._places(rows)
         ends = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=ends[1:])
-        places = np.arange(ends[-1]) + np.repeat(first - ends[:-1], lengths)
         codes = self.codes[places]
         if len(self.negative_zeros) and isinstance(self.dictionary, NumberDictionary):
             items = take_zeros(self.dictionary, codes, np.isin(places, self.negative_zeros))
@@ -138,10 +134,20 @@ class ListColumn:
         """The elements of the selected rows, rising, null last, and the number of rows of each."""
         if selection.is_all:
             return occurring(self.dictionary, self.postings.counts())
-        counts = np.zeros(self.dictionary.size + 1, np.int64)
-        last = np.empty(self.dictionary.size + 1, np.int32)
-        kernels.count_elements(selection.rows(), self.starts, self.codes, last, counts)
-        return occurring(self.dictionary, counts)
+        places, lengths = self._places(selection.rows())
+        slots = self.codes[places].astype(np.int64) + 1
+        size = self.dictionary.size + 1
+        if len(self.codes) > len(self.postings.rows):  # some list holds a value twice
+            row = np.repeat(np.arange(len(lengths)), lengths)
+            slots = np.unique(row * size + slots) % size
+        return occurring(self.dictionary, np.bincount(slots, minlength=size).astype(np.int64))
+
+    def _places(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the elements of rows stand in `codes`, row after row, and how many each has."""
+        first = self.starts[rows].astype(np.int64)
+        lengths = self.starts[np.asarray(rows) + 1] - first
+        before = np.cumsum(lengths) - lengths
+        return np.arange(lengths.sum()) + np.repeat(first - before, lengths), lengths
 
 
 def _present(arrays: Mapping[str, Array], n: int) -> Selection:

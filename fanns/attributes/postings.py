@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fanns.attributes.dictionary import rises
 from fanns.attributes.intervals import Bounds, complement
 from fanns.errors import CorruptIndexError
 from fanns.kernels import bitset
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
-from fanns.selection import Selection, word_count
+from fanns.selection import Rows, Selection, Words, full_words, of_unsorted, word_count
 
 Array = NDArray[Any]
 
@@ -58,10 +59,15 @@ class Postings:
         rows = np.empty(len(codes), np.int32)
         last = np.empty(distinct + 1, np.int32)
         used = kernels.group_rows(frozen(starts), frozen(codes), last, offsets, rows)
-        arrays = {"offsets": offsets, "postings": rows[:used].copy() if used < len(rows) else rows}
-        arrays |= _frequent(arrays["offsets"], arrays["postings"], n)
+        rows = rows[:used].copy() if used < len(rows) else rows
+        arrays: dict[str, Array] = {"offsets": offsets, "postings": rows}
+        slots = _frequent_slots(offsets, n)
+        arrays["frequent"] = (slots - 1).astype(np.int32)
+        arrays["bitmaps"] = _frequent(offsets, rows, n, slots)
         if ordered and n >= MIN_ROWS_FOR_CUTS:
-            arrays |= _cumulative(arrays["offsets"], arrays["postings"], n)
+            cuts = _quantile_cuts(offsets, n)
+            arrays["cuts"] = cuts.astype(np.int32)
+            arrays["cumulative"] = _cumulative(offsets, rows, n, cuts)
         return cls(n, arrays, single)
 
     def arrays(self) -> dict[str, Array]:
@@ -79,7 +85,8 @@ class Postings:
         if len(bounds) == 2:
             count: int = offsets.item(bounds[1] + 1) - offsets.item(bounds[0] + 1)
             return count
-        return int(kernels.count_codes(_as_array(bounds), offsets)) if bounds else 0
+        limits = offsets[np.array(bounds, np.int64) + 1]
+        return int((limits[1::2] - limits[::2]).sum())
 
     def counts(self) -> NDArray[np.int64]:
         """The number of rows of each slot."""
@@ -101,28 +108,28 @@ class Postings:
         if self.single and total == n:
             return Selection.all(n)
         if total <= n >> 6:
-            return self._sorted_rows(bounds, total)
+            return of_unsorted(n, self._slices(bounds))
         return self._bitmap(bounds, total)
 
-    def _sorted_rows(self, bounds: Bounds, total: int) -> Selection:
-        rows = np.empty(total, np.int32)
-        kernels.gather_codes(_as_array(bounds), self.offsets, self.rows, rows)
-        rows.sort()
-        if not self.single and total > 1:
-            rows = rows[np.concatenate([[True], rows[1:] != rows[:-1]])]
-        return Selection(self.n, len(rows), frozen(rows), None)
+    def _slices(self, bounds: Bounds) -> Rows:
+        """The rows of each slot within the bounds, slot after slot."""
+        limits = self.offsets[np.array(bounds) + 1].tolist()
+        slices = [self.rows[limits[i] : limits[i + 1]] for i in range(0, len(limits), 2)]
+        return np.concatenate(slices)
 
     def _bitmap(self, bounds: Bounds, total: int) -> Selection:
         words = np.zeros(word_count(self.n), np.uint64)
         if not self.single:
-            kernels.set_codes(_as_array(bounds), self.offsets, self.rows, words)
+            bitset.set_rows(frozen(self._slices(bounds)), words)
             words.setflags(write=False)
             return Selection(self.n, bitset.count(words), None, words)
         if 2 * total > self.n:  # flip the few that do not pass
-            bitset.fill(self.n, words)
+            words = full_words(self.n)
             bounds = complement(bounds, -1, len(self.offsets) - 2)
+        limits = np.array(bounds, np.int32)
+        limits.setflags(write=False)
         kernels.flip_codes(
-            _as_array(bounds), self.offsets, self.rows, self.cuts, self.cumulative, self.n, words
+            limits, self.offsets, self.rows, self.cuts, self.cumulative, self.n, words
         )
         words.setflags(write=False)
         return Selection(self.n, total, None, words)
@@ -135,63 +142,68 @@ class Postings:
         for part in (self.offsets, self.rows, self.cuts, self.frequent):
             if part.dtype != np.int32 or part.ndim != 1:
                 raise CorruptIndexError("its posting lists have the wrong type")
-        problem = kernels.check_postings(self.n, distinct + 1, self.offsets, self.rows)
-        if problem:
-            part_name = {1: "offsets", 2: "rows"}[int(problem)]
-            raise CorruptIndexError(f"the {part_name} of its posting lists are out of order")
-        if self.single and (
-            len(self.rows) != self.n or not kernels.check_partition(codes, self.offsets, self.rows)
-        ):
-            raise CorruptIndexError("its posting lists contradict its codes")
+        offsets, rows = self.offsets, self.rows
+        if len(offsets) != distinct + 2 or not rises(offsets, len(rows)):
+            raise CorruptIndexError("the offsets of its posting lists are out of order")
+        rising = np.ones(len(rows) + 1, np.bool_)
+        np.greater(rows[1:], rows[:-1], out=rising[1:-1])
+        rising[offsets] = True  # where a slot starts, any row may follow
+        if not rising.all() or not within(rows, 0, self.n):
+            raise CorruptIndexError("the rows of its posting lists are out of order")
+        if self.single:
+            slots = np.repeat(np.arange(-1, distinct, dtype=np.int32), np.diff(offsets))
+            if len(rows) != self.n or not np.array_equal(slots, codes[rows]):
+                raise CorruptIndexError("its posting lists contradict its codes")
         _check_codes(self.cuts, 0, distinct)
         _check_codes(self.frequent, -1, distinct)
-        ends = self.offsets[self.cuts + 1]
-        sizes = self.offsets[self.frequent + 2] - self.offsets[self.frequent + 1]
-        _check_bitmaps(self.cumulative, ends, self.n)
-        _check_bitmaps(self.bitmaps, sizes, self.n)
+        # A bitmap with another count than its list would lead to rows that do not exist.
+        good = _same(self.bitmaps, _frequent(offsets, rows, self.n, self.frequent + 1))
+        if not good or not _same(self.cumulative, _cumulative(offsets, rows, self.n, self.cuts)):
+            raise CorruptIndexError("its bitmaps contradict its posting lists")
 
 
-def _frequent(offsets: Array, rows: Array, n: int) -> dict[str, Array]:
-    """Bitmaps of the slots whose bitmap is smaller than their list."""
-    slots = np.flatnonzero(4 * np.diff(offsets).astype(np.int64) > 8 * word_count(n))
+def _frequent(offsets: Array, rows: Array, n: int, slots: Array) -> Words:
+    """The bitmaps of slots."""
     bitmaps = np.zeros((len(slots), word_count(n)), np.uint64)
     for words, slot in zip(bitmaps, slots, strict=True):
         bitset.set_rows(frozen(rows[offsets[slot] : offsets[slot + 1]]), words)
-    return {"frequent": (slots - 1).astype(np.int32), "bitmaps": bitmaps}
+    return bitmaps
 
 
-def _cumulative(offsets: Array, rows: Array, n: int) -> dict[str, Array]:
-    """Bitmaps of the rows below each quantile of the non-null rows, at the next code's start."""
-    ends = offsets[1:]  # ends[c] = the number of rows with a code below c, nulls among them
-    targets = ends[0] + (n - int(ends[0])) * np.arange(1, QUANTILES) / QUANTILES
-    cuts = np.unique(np.searchsorted(ends, targets))
-    cuts = cuts[(ends[cuts] > ends[0]) & (ends[cuts] < n)]
+def _cumulative(offsets: Array, rows: Array, n: int, cuts: Array) -> Words:
+    """The bitmaps of the rows below each cut."""
     bitmaps = np.zeros((len(cuts), word_count(n)), np.uint64)
     words = np.zeros(word_count(n), np.uint64)
     done = 0
-    for i, end in enumerate(ends[cuts]):
+    for i, end in enumerate(offsets[cuts + 1]):
         bitset.set_rows(frozen(rows[done:end]), words)
         bitmaps[i], done = words, end
-    return {"cuts": cuts.astype(np.int32), "cumulative": bitmaps}
+    return bitmaps
 
 
-def _as_array(bounds: Bounds) -> NDArray[np.int32]:
-    array = np.array(bounds, np.int32)
-    array.setflags(write=False)
-    return array
+def _frequent_slots(offsets: Array, n: int) -> NDArray[np.int64]:
+    """The slots whose bitmap is smaller than their list."""
+    return np.flatnonzero(4 * np.diff(offsets).astype(np.int64) > 8 * word_count(n))
+
+
+def _quantile_cuts(offsets: Array, n: int) -> NDArray[np.int64]:
+    """The first codes at or above each quantile of the rows that are not null."""
+    ends = offsets[1:]  # ends[c] = the number of rows with a code below c, nulls among them
+    targets = ends[0] + (n - int(ends[0])) * np.arange(1, QUANTILES) / QUANTILES
+    cuts = np.unique(np.searchsorted(ends, targets))
+    kept: NDArray[np.int64] = cuts[(ends[cuts] > ends[0]) & (ends[cuts] < n)]
+    return kept
 
 
 def _check_codes(codes: Array, low: int, distinct: int) -> None:
-    if len(codes) and (codes[0] < low or codes[-1] >= distinct or (codes[1:] <= codes[:-1]).any()):
+    if not within(codes, low, distinct) or (codes[1:] <= codes[:-1]).any():
         raise CorruptIndexError("its bitmaps are of values that do not exist")
 
 
-def _check_bitmaps(bitmaps: Array, counts: Array, n: int) -> None:
-    """Bits beyond the last row would be rows out of bounds, a wrong count a buffer overrun."""
-    right_shape = bitmaps.shape == (len(counts), word_count(n)) and bitmaps.dtype == np.uint64
-    for words, count in zip(bitmaps if right_shape else (), counts, strict=False):
-        if n & 63 and int(words[-1]) >> (n & 63):
-            right_shape = False
-        right_shape &= bool(bitset.count(words) == count)
-    if not right_shape:
-        raise CorruptIndexError("its bitmaps do not fit its posting lists")
+def _same(found: Array, expected: Array) -> bool:
+    return found.dtype == expected.dtype and np.array_equal(found, expected)
+
+
+def within(values: Array, low: int, high: int) -> bool:
+    """All values are in low..high-1."""
+    return not len(values) or bool(values.min() >= low and values.max() < high)

@@ -18,7 +18,7 @@ from fanns.attributes.dictionary import (
     encode,
 )
 from fanns.attributes.intervals import Bounds
-from fanns.attributes.postings import Postings
+from fanns.attributes.postings import Postings, within
 from fanns.errors import CorruptIndexError
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
@@ -156,8 +156,3 @@ def load_positions(arrays: Mapping[str, Array], limit: int) -> NDArray[np.int32]
     if positions.dtype != np.int32 or positions.ndim != 1 or not within(positions, 0, limit):
         raise CorruptIndexError("its places of negative zeros are out of range")
     return positions
-
-
-def within(values: Array, low: int, high: int) -> bool:
-    """All values are in low..high-1."""
-    return not len(values) or bool(values.min() >= low and values.max() < high)

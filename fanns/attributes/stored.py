@@ -38,6 +38,7 @@ class StoredText:
         wide = any(pa.types.is_large_string(chunk.type) for chunk in plain)
         kind = pa.large_string() if wide else pa.string()
         self.strings = pa.chunked_array([chunk.cast(kind) for chunk in plain], kind)
+        self._bytes = self.strings.cast(pa.large_binary() if wide else pa.binary())
         self.kind = text
         self.n = len(self.strings)
         self.present = _selection(self.strings.is_valid())
@@ -49,12 +50,13 @@ class StoredText:
 
     def compare(self, op: str, value: str) -> Selection:
         """The rows whose string compares so, by bytes."""
-        return _selection(COMPARISONS[op](self.strings, pa.scalar(value, self.strings.type)))
+        other = pa.scalar(domain.utf8(value), self._bytes.type)
+        return _selection(COMPARISONS[op](self._bytes, other))
 
     def among(self, values: Sequence[Any]) -> Selection:
         """The rows whose string is one of the values."""
-        wanted = pa.array(values, self.strings.type)
-        return _selection(pc.is_in(self.strings, value_set=wanted, skip_nulls=True))
+        wanted = pa.array([domain.utf8(value) for value in values], self._bytes.type)
+        return _selection(pc.is_in(self._bytes, value_set=wanted, skip_nulls=True))
 
     def like(self, pattern: Pattern) -> Selection:
         """The rows whose string matches."""
