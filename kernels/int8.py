@@ -41,8 +41,9 @@ ROUND = 6755399441055744.0
 @kernel
 def _quantise(values: Array, scale: float, codes: Array, shift: Integer) -> float:
     """Write round(value / scale), cut to -127..127, plus shift; `values` become the residuals."""
+    inverse = 1.0 / scale if scale > 0.0 else 0.0
     for j in range(values.shape[0]):
-        code = (values[j] / scale + ROUND) - ROUND if scale > 0.0 else 0.0
+        code = (values[j] * inverse + ROUND) - ROUND
         code = -127.0 if code < -127.0 else code
         code = 127.0 if code > 127.0 else code
         codes[j] = np.int64(code) + shift
@@ -52,11 +53,20 @@ def _quantise(values: Array, scale: float, codes: Array, shift: Integer) -> floa
 
 @kernel
 def _largest(values: Array) -> float:
-    largest = 0.0
-    for j in range(values.shape[0]):
-        size = abs(values[j])
-        largest = size if size > largest else largest
-    return largest
+    """The largest magnitude; four at a time, as LLVM does not vectorise a maximum."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = values.shape[0] // 4 * 4
+    for j in range(0, whole, 4):
+        w, x, y, z = abs(values[j]), abs(values[j + 1]), abs(values[j + 2]), abs(values[j + 3])
+        a = w if w > a else a
+        b = x if x > b else b
+        c = y if y > c else c
+        d = z if z > d else d
+    for j in range(whole, values.shape[0]):
+        w = abs(values[j])
+        a = w if w > a else a
+    a, c = (b if b > a else a), (d if d > c else c)
+    return c if c > a else a
 
 
 @kernel
@@ -76,9 +86,9 @@ def encode(
     d = vectors.shape[1]
     z = np.empty(d, np.float64)
     for row in range(start, stop):
-        norm = norms[row] if metric == COSINE and norms[row] > 0.0 else 1.0
+        inverse = 1.0 / norms[row] if metric == COSINE and norms[row] > 0.0 else 1.0
         for j in range(d):
-            z[j] = element(vectors, row, j) / norm - mean[j]
+            z[j] = element(vectors, row, j) * inverse - mean[j]
         square[row] = dot_float(z, 0, z)
         scale[row] = _largest(z) / 127.0
         left = _quantise(z, np.float64(scale[row]), codes[row], np.int64(128))
@@ -94,12 +104,14 @@ def prepare_query(query: Array, metric: int, mean: Array, code: Array, parameter
     """Encode a query float32[d] into code int8[w] and parameters float64[PARAMETERS]."""
     d = query.shape[0]
     y = np.empty(d, np.float64)
-    norm = 1.0
+    inverse, shift = 1.0, 0.0
     if metric == COSINE:
         norm = math.sqrt(dot_float(query, 0, query))
-        norm = 1.0 if norm == 0.0 else norm
+        inverse = 1.0 / norm if norm > 0.0 else 1.0
+    if metric == L2:
+        shift = 1.0
     for j in range(d):
-        y[j] = query[j] / norm - (mean[j] if metric == L2 else 0.0)
+        y[j] = query[j] * inverse - mean[j] * shift
     squared = dot_float(y, 0, y)
     scale = _largest(y) / 127.0
     parameters[WEIGHT] = 1.0 if metric == L2 else 0.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from fanns.kernels.distance import query_norm, row_distance, widen
-from fanns.kernels.intrinsics import prefetch_row
+from fanns.kernels.distance import row_distance, widen
+from fanns.kernels.intrinsics import dot_float, prefetch_row
 from fanns.kernels.jit import Array, Integer, kernel
 from fanns.kernels.topk import push, sort_heap
 
@@ -32,7 +34,7 @@ def rerank(
     out_rows int32[>= k] and out_distances float64[>= k] and gives the number found, min(k, count).
     """
     k = k if k < count else count
-    norm = query_norm(query)
+    norm = math.sqrt(dot_float(query, 0, query))
     wide = widen(query)
     distances = np.empty(k, np.float64)
     places = np.empty(k, np.int64)

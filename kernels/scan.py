@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 
-from fanns.kernels.distance import query_norm, row_distance, widen
+from fanns.kernels.distance import row_distance, widen
 from fanns.kernels.int8 import PARAMETERS, code_key, exact_key, key_error, prepare_query
-from fanns.kernels.intrinsics import clock_ns, prefetch_row, trailing_zeros
+from fanns.kernels.intrinsics import dot_float, prefetch_row, read_clock, trailing_zeros
 from fanns.kernels.jit import Array, Integer, kernel
-from fanns.kernels.shortlist import SLACK, cut_back, make_heap, sink, worst_key
+from fanns.kernels.shortlist import SLACK, cut_back, make_heap, sink
 from fanns.kernels.topk import push, sort_heap
 
 # Forms of a selection.
@@ -67,11 +67,6 @@ def next_block(
 
 
 @kernel
-def _out_of_time(deadline: int) -> bool:
-    return deadline != 0 and clock_ns() > deadline
-
-
-@kernel
 def _finish(distances: Array, ties: Array, rows: Array, found: Integer) -> None:
     """Sort the answers of one query, and mark the places that stay empty: row -1, infinity."""
     sort_heap(distances, ties, rows, found)
@@ -112,14 +107,14 @@ def scan_exact(
     best_ties = np.empty(k, np.int64)
     for number in range(queries.shape[0]):
         query, wide = queries[number], widen(queries[number])
-        norm = query_norm(query)
+        norm = math.sqrt(dot_float(query, 0, query))
         best_rows, best = out_rows[number], out_distances[number]
         found: Integer = np.int64(0)
         position: Integer = np.int64(0)
         work, status = 0, EXACT
         filled, position = next_block(form, rows, words, n, position, block)
         while filled > 0:
-            if _out_of_time(deadline) or (max_work > 0 and work == max_work):
+            if (deadline != 0 and read_clock() > deadline) or (max_work > 0 and work == max_work):
                 status = INCOMPLETE
                 break
             if max_work > 0 and work + filled > max_work:
@@ -166,7 +161,7 @@ def _refine(
     neither can any row behind it, in the shortlist or outside. Gives (found, distances computed,
     whether it came to that).
     """
-    norm, wide = query_norm(query), widen(query)
+    norm, wide = math.sqrt(dot_float(query, 0, query)), widen(query)
     found: Integer = np.int64(0)
     k, full, key = best.shape[0], np.int64(0), -math.inf
     make_heap(keys, rows, size)
@@ -235,7 +230,9 @@ def scan_codes(
         work, complete, threshold = np.int64(0), True, math.inf
         filled, position = next_block(form, rows, words, n, position, block)
         while filled > 0:
-            if _out_of_time(deadline) or (max_work > 0 and work >= codes_limit):
+            if (deadline != 0 and read_clock() > deadline) or (
+                max_work > 0 and work >= codes_limit
+            ):
                 complete = False
                 break
             if max_work > 0 and work + filled > codes_limit:
@@ -250,9 +247,8 @@ def scan_codes(
                 size += key < threshold
             work += filled
             if size >= 2 * limit + SLACK:
-                cut_back(keys, key_rows, size, limit)
+                threshold = cut_back(keys, key_rows, size, limit)
                 size = limit
-                threshold = worst_key(keys, size)
             if not complete:
                 break
             filled, position = next_block(form, rows, words, n, position, block)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -92,6 +93,7 @@ def test_portable_process_gives_equal_integers_and_sums() -> None:
         environment = {**os.environ, "FANNS_CPU": cpu}
         done = subprocess.run(
             [sys.executable, "-c", script],
+            cwd=Path(__file__).parents[1],
             env=environment,
             capture_output=True,
             text=True,
