@@ -268,16 +268,21 @@ class CatalogWriter:
             sync_directory(directory)
         with described(self.path):
             self._connection = connect(self.path, "mode=rwc" if create else "mode=rw")
-            if create:
-                self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                self._connection.execute(f"PRAGMA user_version={FORMAT}")
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            if create:
-                self._create()
-        sync_directory(directory)
+        try:
+            with described(self.path):
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=FULL")
+                if create:
+                    self._create()
+            with reported("write", directory):
+                sync_directory(directory)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _create(self) -> None:
+        self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version={FORMAT}")
         with self._transaction() as connection:
             for statement in SCHEMA:
                 connection.execute(statement)
