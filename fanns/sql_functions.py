@@ -87,9 +87,13 @@ def _contains_all(node: exp.ArrayContainsAll) -> Node:
     return _has_list(node, node.this, "all", node.expression)
 
 
-@reader(exp.ArrayContainedBy)
-def _contained_by(node: exp.ArrayContainedBy) -> Node:
+def _contained_by(node: Any) -> Node:
     return _has_list(node, node.expression, "all", node.this)
+
+
+# Before it had a type of its own, sqlglot read `['a'] <@ c` as `c @> ['a']`.
+if hasattr(exp, "ArrayContainedBy"):
+    reader(exp.ArrayContainedBy)(_contained_by)
 
 
 def _has_list(node: exp.Expression, column: Any, op: ListOp, values: Any) -> Node:

@@ -40,14 +40,14 @@ collate column columns commit connect_by_root constraint create cross current cu
 current_date current_role current_schema current_time current_timestamp current_user date datetime
 default deferrable delete desc describe distinct div do drop else end escape except execute exists
 explain false fetch filter final first following for force foreign from full glob grant group
-grouping having if ilike in initially inner insert install intersect interval into is isnull join
-lambda lateral leading left like limit localtime localtimestamp map merge natural next not notnull
-null object offset on only optimize or order outer over overlaps partition partitioned_by pivot
-placing positional prepare primary qualify range references regexp rename reset returning revoke
-right rlike rollback row rows select semi session_user set show similar some struct summarize
-symmetric table tablesample then time timestamp timestamptz to trailing true try_cast uncache
-union unique unknown unnest unpivot update user using vacuum values variadic when where window
-with xor
+grouping having if ilike in initially inner inout insert install intersect interval into is isnull
+join lambda lateral leading left like limit localtime localtimestamp map merge natural next not
+notnull null object offset on only optimize or order out outer over overlaps partition
+partitioned_by pivot placing positional prepare primary qualify range references regexp rename
+reset returning revoke right rlike rollback row rows select semi session_user set show similar
+some struct summarize symmetric table tablesample then time timestamp timestamptz to trailing true
+try_cast uncache union unique unknown unnest unpivot update user using vacuum values variadic when
+where window with xor
 """
 _WORDS = frozenset(_RESERVED.split())
 
