@@ -239,6 +239,35 @@ def test_work_stays_within_its_budget(rerank: int, max_work: int) -> None:
         assert (np.diff(distances[:found]) >= 0).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_proving_gives_exact_answers_always(metric: int) -> None:
+    rng = np.random.default_rng(10)
+    array = rng.standard_normal((3000, 70)).astype(np.float32)
+    array[1500:] = array[:1500]  # every neighbour has a twin, which only ties tell apart
+    queries = rng.standard_normal((20, 70)).astype(np.float32)
+    path, chosen = make(array, metric), select(rng.random(3000) < 0.8, "words")
+    truth = path.search(queries, chosen, 9, ScanParameters(0), NO_BUDGET)
+    plain = path.search(queries, chosen, 9, ScanParameters(10), NO_BUDGET)
+    proved = path.search(queries, chosen, 9, ScanParameters(10, prove=True), NO_BUDGET)
+    assert (plain.status == APPROXIMATE).any()
+    assert (proved.status == EXACT).all()
+    np.testing.assert_array_equal(proved.rows, truth.rows)
+    np.testing.assert_array_equal(proved.distances, truth.distances)
+    again = plain.status == APPROXIMATE
+    np.testing.assert_array_equal(proved.work[~again], plain.work[~again])
+    np.testing.assert_array_equal(proved.work[again], plain.work[again] + truth.work[again])
+
+
+def test_proving_stays_within_the_budget() -> None:
+    array = np.ones((3000, 4), np.float32)
+    path, parameters = make(array, L2), ScanParameters(20, prove=True)
+    for max_work in (3021, 3500, 9000):
+        answers = path.search(array[:1], Selection.all(3000), 9, parameters, Budget(max_work))
+        assert answers.work.sum() <= max_work
+        assert answers.status[0] == (EXACT if max_work == 9000 else INCOMPLETE)
+        assert answers.found[0] == 9
+
+
 @pytest.mark.parametrize("rerank", [0, 20])
 def test_enough_budget_changes_nothing(rerank: int) -> None:
     array = np.random.default_rng(6).standard_normal((2000, 8)).astype(np.float32)

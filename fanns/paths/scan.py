@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
-from fanns.paths import Answers, Budget, RowSet
+from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, Answers, Budget, RowSet
 from fanns.vectors import DenseVectors
 
 _NO_ROWS = frozen(np.empty(0, np.int32))
@@ -18,9 +18,15 @@ _NO_WORDS = frozen(np.empty(0, np.uint64))
 
 
 class ScanParameters(NamedTuple):
-    """`rerank`: rows of the int8 scan compared in full precision; 0 = all rows, without codes."""
+    """How deep a scan looks.
+
+    `rerank`: most rows of the int8 scan that are compared in full precision; 0 = all rows, without
+    codes. `prove`: queries whose answer the codes cannot prove are scanned in full precision, so
+    that the status is always EXACT, mostly at the price of the codes.
+    """
 
     rerank: int
+    prove: bool = False
 
 
 class ScanPath:
@@ -72,20 +78,29 @@ class ScanPath:
                 queries, form, rows, words, self._n, *self._full, max_work, deadline, *answers
             )
         else:
-            scan_codes(
-                queries,
-                form,
-                rows,
-                words,
-                self._n,
-                *self._full,
-                *self._codes,
-                max(shortlist, k),
-                max_work,
-                deadline,
-                *answers,
-            )
+            given: Any = (queries, form, rows, words, self._n, *self._full)
+            scan_codes(*given, *self._codes, max(shortlist, k), max_work, deadline, *answers)
+            if parameters.prove:
+                self._prove(given, budget, answers)
         return answers
+
+    def _prove(self, given: Any, budget: Budget, answers: Answers) -> None:
+        """Scan in full precision for the queries whose answers are not proved.
+
+        A budget that ends that scan leaves the answers of the codes, which are the better ones.
+        """
+        for number in np.flatnonzero(answers.status == APPROXIMATE):
+            part = slice(number, number + 1)
+            left = budget.max_work - int(answers.work[number].sum()) if budget.max_work else 0
+            status, work = INCOMPLETE, np.zeros(4, np.int64)
+            if not budget.max_work or left > 0:
+                found = Answers(*(array[part].copy() for array in answers))
+                scan_exact(given[0][part], *given[1:], left, budget.deadline_ns, *found)
+                status, work = found.status[0], found.work[0]
+                if status == EXACT:
+                    answers.rows[part], answers.distances[part] = found.rows, found.distances
+            answers.status[number] = status
+            answers.work[number] += work
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Nothing: vectors, codes and ties belong to the segment."""
