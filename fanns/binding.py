@@ -159,9 +159,8 @@ def _compare(node: Compare, schema: Schema) -> Node | Leaf:
         return compare(term, column, op, value)
 
     def leaf(params: Params) -> Node:
-        given = resolve(value, params)
         try:
-            return compare(term, column, op, given)
+            return compare(term, column, op, resolve(value, params))
         except FilterTypeError as error:
             raise _blame(value, error) from None
 
@@ -184,8 +183,10 @@ def _list_has(node: ListHas, schema: Schema) -> Node | Leaf:
 
     def contains(params: Params) -> Node:
         value = resolve(only, params)
+        if is_null(value):
+            return Constant(None)
         try:
-            return Constant(None) if is_null(value) else list_has(schema, name, op, (value,))
+            return list_has(schema, name, op, (value,))
         except FilterTypeError as error:
             raise _blame(only, error) from None
 

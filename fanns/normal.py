@@ -56,6 +56,8 @@ _first = itemgetter(0)
 def read(node: Node, reading: Reading) -> Keyed:
     """The canonical form of the rows for which a bound (not yet canonical) node reads so."""
     kind = type(node)
+    if reading == TRUE and (kind is Compare or kind is ListHas):  # the hot path
+        return keyed(node)
     if kind is Not:
         return read(node.arg, FLIPPED[reading])  # type: ignore[attr-defined]
     if kind is And or kind is Or:
@@ -153,6 +155,8 @@ def keyed(node: Node) -> Keyed:
     kind = type(node)
     if kind is Compare:
         return _keyed_compare(node)  # type: ignore[arg-type]
+    if kind is ListHas:
+        return (_LIST, node.column, node.op, node.values, False), node  # type: ignore[attr-defined]
     return _key(node, False), node
 
 

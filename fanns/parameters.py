@@ -73,7 +73,7 @@ def check_params(given: Mapping[str, Any], wanted: Collection[str]) -> None:
 
 def resolve(value: Any, params: Mapping[str, Any]) -> Any:
     """A value of an unbound tree with its parameter replaced."""
-    if isinstance(value, Parameter):
+    if type(value) is Parameter:
         return _single(value, params)
     if isinstance(value, Cast):
         return _cast(value, _single(value.parameter, params))
