@@ -112,8 +112,9 @@ def answer(
         begun = time.perf_counter_ns()
         found, fallback = _run(segment, plan, queries, selection, wanted, budget, options)
         took = time.perf_counter_ns() - begun
-        work = found.work.sum(0)
-        left -= int(work[0] + work[1]) // max(len(queries), 1)
+        work = found.work[0] if len(queries) == 1 else found.work.sum(0)
+        if left:
+            left -= int(work[0] + work[1]) // max(len(queries), 1)
         parts.append((number, found))
         traces.append(Trace(segment.n, selection.count, plan, fallback, took, work))
     if len(parts) == 1:
@@ -203,13 +204,12 @@ def _threaded(
 
 
 def _single(number: int, found: Answers) -> list[Answer]:
+    where = np.full(found.rows.shape[1], number, np.int32)
     out = []
-    counts = found.found.tolist()
-    for i, status in enumerate(found.status.tolist()):
-        count = counts[i]
-        rows = found.rows[i, :count]
-        where = np.full(count, number, np.int32)
-        out.append(Answer(where, rows, found.distances[i, :count], status, found.work[i]))
+    statuses = found.status.tolist()
+    for i, count in enumerate(found.found.tolist()):
+        rows, distances = found.rows[i, :count], found.distances[i, :count]
+        out.append(Answer(where[:count], rows, distances, statuses[i], found.work[i]))
     return out
 
 

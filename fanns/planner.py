@@ -22,6 +22,9 @@ from fanns.paths.scan import ScanParameters
 # Below this many passing rows the full-precision scan is taken without looking further: it is
 # exact, and cheaper than any bookkeeping.
 SMALL = 256
+# Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
+# with 1.8 k, 99 % with 4 k and all with 6 k; each row more costs about 0.1 us.
+LIKELY, SURE = 4, 6
 # A walk may spend this multiple of the scan's predicted cost before the scan takes over.
 REGRET = 1.0
 
@@ -49,13 +52,15 @@ class Plan:
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
     """The scan of `count` passing rows; in full precision when asked for or when few pass."""
     costs = calibration.scan
-    shortlist = calibration.shortlist(k, target)
-    if exact or count <= max(SMALL, shortlist):
+    # The wider the shortlist, the more often the codes alone prove the answer exact.
+    shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k)
+    if count <= max(SMALL, shortlist):
         predicted = costs.fixed_ns + count * costs.exact_ns
-        why = "exact asked for" if exact else "few rows pass: all in full precision"
+        why = "few rows pass: all in full precision"
         return Plan("scan", ScanParameters(0), predicted, 0, why)
     predicted = costs.fixed_ns + count * costs.code_ns + shortlist * costs.exact_ns
-    return Plan("scan", ScanParameters(shortlist), predicted, count, "least predicted cost")
+    why = "exact asked for" if exact else "least predicted cost"
+    return Plan("scan", ScanParameters(shortlist, exact), predicted, count, why)
 
 
 def graph_plan(
@@ -95,7 +100,7 @@ def choose(
     """
     scan = scan_plan(calibration, count, k, target, exact)
     if exact:
-        return _with(scan, "exact asked for", [("graph", None, "cannot prove exactness")])
+        return _with(scan, scan.reason, [("graph", None, "cannot prove exactness")])
     if not has_graph:
         return _with(scan, "the segment is too small for a graph", [])
     selectivity = count / rows if rows else 0.0

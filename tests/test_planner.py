@@ -30,7 +30,8 @@ def test_few_rows_are_compared_in_full_precision() -> None:
 
 def test_exact_is_never_a_walk() -> None:
     plan = choose(calibration(), ROWS, ROWS, 10, 0.95, exact=True)
-    assert (plan.path, plan.parameters.rerank) == ("scan", 0)
+    assert plan.path == "scan" and plan.parameters.prove
+    assert not choose(calibration(), ROWS, SMALL + 1, 10, 0.95).parameters.prove
 
 
 def test_the_cheaper_path_wins_on_both_sides_of_the_crossover() -> None:
