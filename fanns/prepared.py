@@ -41,15 +41,14 @@ class Snapshot:
 
     def template(self, where: Any, nulls: str | None) -> Any:
         """The filter compiled; filters without data of their own are kept for the next call."""
-        if isinstance(where, (str, Node)):
-            key = (where, nulls)
-            found = self._templates.get(key)
-            if found is not None:
-                return found
+        # Trees are no keys: 1 = True in Python, so that `flag = 1` would find `flag = TRUE`.
+        key = (where, nulls) if isinstance(where, str) else None
+        if key is not None and key in self._templates:
+            return self._templates[key]
         tree = parse_filter(where)
         self._check_opaque(tree)
         made = compile_filter(tree, self.schema, nulls or default_nulls(where))
-        if isinstance(where, str):
+        if key is not None:
             self._templates[key] = made
             if len(self._templates) > TEMPLATES:
                 self._templates.popitem(last=False)
@@ -154,7 +153,7 @@ class Prepared:
     @property
     def sql(self) -> str:
         """The bound filter as SQL text; opaque parts are named, not shown."""
-        return to_sql(self.bound)
+        return str(to_sql(self.bound, self._snapshot.schema))
 
     def __repr__(self) -> str:
         try:
