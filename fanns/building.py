@@ -290,12 +290,13 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
 
 
 # Neighbours of a row in the graph, for the estimate of its bytes.
-GRAPH_DEGREE = 48
+GRAPH_DEGREE = 64
 
 
 def _attribute_bytes(table: pa.Table) -> int:
     """A column costs about its codes and its posting list besides its values."""
-    return int(table.nbytes) + 8 * table.num_rows * table.num_columns
+    size: int = table.nbytes + 8 * table.num_rows * table.num_columns
+    return size
 
 
 def _compact(vectors: np.ndarray, metric: str) -> np.ndarray:

@@ -187,9 +187,13 @@ class Bench(Protocol):
     """What calibration needs of a segment; a segment satisfies it."""
 
     n: int
-    scan: Any
-    graph: Any
-    clusters: Any
+
+    @property
+    def scan(self) -> Any: ...
+    @property
+    def graph(self) -> Any: ...
+    @property
+    def clusters(self) -> Any: ...
 
 
 def measure(

@@ -177,8 +177,8 @@ def _run(
     )
     if len(ended) == len(queries):
         return again._replace(work=again.work + spent), "scan"
-    for mine, theirs in zip(found[:4], again[:4], strict=True):
-        mine[ended] = theirs
+    found.rows[ended], found.distances[ended] = again.rows, again.distances
+    found.found[ended], found.status[ended] = again.found, again.status
     found.work[ended] += again.work
     return found, "scan"
 

@@ -111,7 +111,8 @@ class Identifiers:
     def take(self, rows: np.ndarray) -> np.ndarray | list[str]:
         """The keys of rows (int32[m]): int64[m], or a list of m strings."""
         if self.kind == "int":
-            return self._values[rows]
+            taken: np.ndarray = self._values[rows]
+            return taken
         return [self._strings[row].as_py() for row in rows.tolist()]
 
     def take_arrow(self, rows: np.ndarray) -> pa.Array:

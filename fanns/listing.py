@@ -60,7 +60,8 @@ class Columns:
         parts = self.snapshot.segments
         if len(parts) == 1:
             return self._values(0, name, rows)
-        taken, order = [], []
+        taken: list[pa.Array] = []
+        order: list[np.ndarray] = []
         for number in range(len(parts)):
             places = np.flatnonzero(segments == number)
             if len(places) or not taken:

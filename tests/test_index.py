@@ -169,7 +169,8 @@ def test_roaring_bitmaps_hold_integer_ids(queries: np.ndarray) -> None:
 
 
 def test_an_empty_filter_is_no_filter(index: fanns.Index, queries: np.ndarray) -> None:
-    for where in (None, "", {}):
+    nothing: list[Any] = [None, "", {}]
+    for where in nothing:
         assert index.search(queries[0], 3, where).matches == ROWS
 
 
@@ -244,7 +245,8 @@ def test_added_rows_are_found_at_once(table: pa.Table, queries: np.ndarray) -> N
     ids = np.array(table["id"].to_pylist())
     mask = passing(table, "versions = 1")
     truth = exact.nearest(vectors_of(table), queries, 10, mask=mask, ids=ids)
-    for where in ("versions = 1", prepared, mask):
+    spellings: list[Any] = ["versions = 1", prepared, mask]
+    for where in spellings:
         for i, hits in enumerate(index.search(queries, 10, where, exact=True)):
             assert hits.ids == truth.of(i)[0].tolist() and hits.matches == mask.sum()
     with pytest.raises(InputError, match="is in the index already"):
