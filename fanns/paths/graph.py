@@ -1,0 +1,245 @@
+"""The graph: a walk over links between near rows, for selections that are not small."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fanns.codes import Int8Codes
+from fanns.errors import CorruptIndexError, InputError
+from fanns.kernels.graph_walk import MOST_FRESH, ONE_HOP, TWO_HOP, check_links, search_graph
+from fanns.kernels.jit import Array, frozen
+from fanns.paths import Answers, Budget, RowSet
+from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
+from fanns.vectors import DenseVectors
+
+__all__ = ["ONE_HOP", "TWO_HOP", "GraphParameters", "GraphPath"]
+
+MOST_PLACES = 512
+"""Above this, links would not fit the walk's buffers."""
+
+_NO_WORDS = frozen(np.empty(0, np.uint64))
+
+
+class GraphParameters(NamedTuple):
+    """How to walk.
+
+    `mode`: ONE_HOP follows failing rows and collects the passing ones, TWO_HOP meets passing rows
+    only. `ef`: rows of the beam, at least k are used. `rerank`: rows compared in full precision, at
+    least k and at most the beam are used. `walk_limit`: codes compared before the walk gives up
+    with status EXHAUSTED, 0 for no limit.
+    """
+
+    mode: int
+    ef: int
+    rerank: int
+    walk_limit: int = 0
+
+
+class _Scratch(threading.local):
+    """Buffers of one thread, grown when a search needs more."""
+
+    def __init__(self) -> None:
+        self.bits = np.empty(0, np.uint64)
+        self.keys = np.empty(0, np.int64)
+        self.rows = np.empty(0, np.int32)
+
+
+class GraphPath:
+    """A proximity graph of all rows that knows nothing of attributes, and its filtered walk.
+
+    `links` int32[n, places] holds row numbers, -1 behind the last; `entries` int32[c] the middle
+    row of each cluster that is not empty.
+    """
+
+    name = "graph"
+
+    def __init__(
+        self,
+        links: Array,
+        entries: Array,
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        ties: Array,
+        bounds: Array,
+    ) -> None:
+        self.links = frozen(links)
+        self.entries = frozen(entries)
+        self._words = (vectors.n + 63) >> 6
+        self._scratch = _Scratch()
+        self._arrays = (
+            self.links,
+            bounds,
+            self.entries,
+            frozen(codes.codes[entries]),
+            frozen(codes.scale[entries]),
+            frozen(codes.square[entries]),
+            codes.codes,
+            codes.scale,
+            codes.square,
+            codes.mean,
+            codes.limits,
+            vectors.exact,
+            vectors.norms,
+            vectors.metric,
+            frozen(ties),
+        )
+
+    @classmethod
+    def build(
+        cls,
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        ties: Array,
+        cluster_offsets: Array,
+        centroids: Array,
+        *,
+        seed: int = 0,
+        threads: int | None = 1,
+        progress: Callable[[int, int], None] | None = None,
+        places: int = PLACES,
+        degree: int = DEGREE,
+        beam: int = BEAM,
+    ) -> GraphPath:
+        """Link all rows; deterministic, whatever the number of threads (None: all processors).
+
+        Args:
+            vectors, codes: of the same rows, which stand in cluster order.
+            ties: int64[n], order of rows of equal distance.
+            cluster_offsets: int64[c + 1]; cluster i is rows offsets[i]..offsets[i + 1].
+            centroids: of the clusters; not used, as every path is built with the same arguments.
+            seed: of the order of insertion.
+            progress: called with (rows linked, rows).
+            places: links that a row can hold.
+            degree: links that a row keeps when it is pruned, less than `places`.
+            beam: width of the searches of the build.
+
+        Raises:
+            InputError: `degree`, `places` or `beam` is out of range.
+        """
+        if not 1 <= degree < places <= MOST_PLACES or beam < 1:
+            raise InputError(
+                f"graph: expected 1 <= degree < places <= {MOST_PLACES} and beam >= 1, "
+                f"got degree={degree}, places={places}, beam={beam}"
+            )
+        bounds = _bounds(cluster_offsets)
+        links, entries = build_links(
+            vectors,
+            codes,
+            bounds,
+            seed=seed,
+            threads=threads,
+            progress=progress,
+            places=places,
+            degree=degree,
+            beam=beam,
+        )
+        return cls(links, entries, vectors, codes, ties, bounds)
+
+    @classmethod
+    def load(
+        cls,
+        arrays: Mapping[str, Array],
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        ties: Array,
+        cluster_offsets: Array,
+        centroids: Array,
+    ) -> GraphPath:
+        """A graph from what `arrays` gave; every row number in it is checked.
+
+        Raises:
+            CorruptIndexError: an array has the wrong shape or type, or a row number out of range.
+        """
+        links, entries = frozen(arrays["links"]), frozen(arrays["entries"])
+        bounds, n = _bounds(cluster_offsets), vectors.n
+        if links.dtype != np.int32 or links.ndim != 2 or links.shape[0] != n:
+            raise CorruptIndexError(
+                f"graph/links: expected int32[{n}, places], got {links.dtype}{links.shape}"
+            )
+        if not 1 < links.shape[1] <= MOST_PLACES:
+            raise CorruptIndexError(f"graph/links: {links.shape[1]} places a row; rebuild")
+        if entries.dtype != np.int32 or entries.shape != (len(bounds) - 1,):
+            raise CorruptIndexError(
+                f"graph/entries: expected int32[{len(bounds) - 1}], "
+                f"got {entries.dtype}{entries.shape}"
+            )
+        if np.any(entries < bounds[:-1]) or np.any(entries >= bounds[1:]):
+            raise CorruptIndexError("graph/entries: a row that is outside its cluster")
+        wrong = int(check_links(links))
+        if wrong >= 0:
+            raise CorruptIndexError(
+                f"graph/links: row {wrong} links to a row outside 0..{n - 1}; rebuild the index"
+            )
+        return cls(links, entries, vectors, codes, ties, bounds)
+
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        selection: RowSet,
+        k: int,
+        parameters: GraphParameters,
+        budget: Budget,
+    ) -> Answers:
+        """The k nearest selected rows of each query that a walk finds; see `Path.search`.
+
+        The status is APPROXIMATE; EXACT when every selected row was compared in full precision;
+        EXHAUSTED when the walk limit ended the walk or fewer than min(k, matches) rows were found;
+        INCOMPLETE when the budget ended it.
+        """
+        m = len(queries)
+        answers = Answers(
+            np.empty((m, k), np.int32),
+            np.empty((m, k), np.float64),
+            np.empty(m, np.int32),
+            np.empty(m, np.int8),
+            np.empty((m, 4), np.int64),
+        )
+        mode, ef, rerank, walk_limit = parameters
+        everything = selection.is_all
+        beam = max(ef, k)
+        scratch = self._scratch
+        needed = beam
+        if mode == ONE_HOP and not everything:
+            needed += self.links.shape[0]
+        if len(scratch.bits) < 2 * self._words:
+            scratch.bits = np.empty(2 * self._words, np.uint64)
+        if len(scratch.keys) < needed:
+            scratch.keys = np.empty(needed, np.int64)
+        if len(scratch.rows) < MOST_FRESH + self.links.shape[1] + beam:
+            scratch.rows = np.empty(MOST_FRESH + self.links.shape[1] + beam, np.int32)
+        search_graph(
+            queries,
+            everything,
+            _NO_WORDS if everything else selection.words(),
+            selection.count,
+            *self._arrays,
+            mode,
+            beam,
+            min(max(rerank, k), beam),
+            walk_limit,
+            budget.max_work,
+            budget.deadline_ns,
+            scratch.bits,
+            scratch.keys,
+            scratch.rows,
+            *answers,
+        )
+        return answers
+
+    def arrays(self) -> dict[str, npt.NDArray[np.int32]]:
+        """Arrays by name, to be written down."""
+        return {"links": self.links, "entries": self.entries}
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.links.nbytes + self.entries.nbytes)
+
+
+def _bounds(offsets: Array) -> Array:
+    """Bounds of the clusters that are not empty."""
+    return frozen(np.unique(np.asarray(offsets, np.int64)))

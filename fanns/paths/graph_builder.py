@@ -1,0 +1,254 @@
+"""Build the links of a proximity graph over the int8 codes of a segment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fanns.codes import Int8Codes
+from fanns.kernels import graph_build as kernels
+from fanns.kernels.distance import IP
+from fanns.kernels.jit import Array, frozen
+from fanns.threads import run_chunks
+from fanns.vectors import DenseVectors
+
+PLACES = 64
+"""Links a row can hold: 256 bytes a row, a sixth of a float32 vector of 384 dimensions."""
+
+DEGREE = 40
+"""Links a row keeps when it is pruned (R of DiskANN)."""
+
+BEAM = 100
+"""Width of the search for a row's neighbours (L of DiskANN)."""
+
+ALPHA = 1.1
+"""A candidate is dropped when a kept row is closer to it by this factor than the new row is."""
+
+STARTS = 4
+"""Entry rows that the search for a new row begins at."""
+
+LARGEST_BATCH = 0.02
+"""Rows of one batch, as a share of all: its rows do not see each other (ParlayANN)."""
+
+ROWS_A_CHUNK = 64
+TARGETS_A_CHUNK = 512
+MEASURED_A_CHUNK = 4096
+CLUSTERS_A_CHUNK = 4
+ENTRIES_A_CHUNK = 256
+
+
+class Links(NamedTuple):
+    """A graph: `links` int32[n, places], -1 behind the last; entry row of each cluster int32[c]."""
+
+    links: Array
+    entries: Array
+
+
+class _Builder:
+    """The state of one build."""
+
+    def __init__(
+        self,
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        bounds: Array,
+        threads: int | None,
+        places: int,
+        degree: int,
+        beam: int,
+    ) -> None:
+        n = codes.n
+        self.codes, self.threads, self.bounds = codes.codes, threads, bounds
+        self.degree, self.beam, self.alpha = degree, beam, ALPHA * ALPHA
+        self.links = np.full((n, places), -1, np.int32)
+        sizes = np.diff(bounds)
+        self.cluster_of = frozen(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
+        self.parameters = np.empty((n, kernels.PARAMETERS), np.float32)
+        self._measure(vectors, codes)
+        self.entries = np.empty(len(sizes), np.int32)
+
+    def _measure(self, vectors: DenseVectors, codes: Int8Codes) -> None:
+        """Parameters of all rows (kernels/graph_build.py), in units that keep them in range."""
+        added = np.zeros(codes.n, np.float64)
+        unit = float(codes.scale.max(initial=0.0))
+        if codes.metric == IP:
+            longest = float(vectors.norms.max(initial=0.0))
+            share = vectors.norms / longest if longest > 0.0 else vectors.norms
+            added = longest * np.sqrt(np.maximum(0.0, 1.0 - share * share))
+            unit = max(unit, longest / 127.0)
+        unit = unit if unit > 0.0 else 1.0
+
+        def task(start: int, stop: int) -> None:
+            steps = _steps(codes.codes[start:stop])
+            scale, extra = codes.scale[start:stop] / unit, added[start:stop] / unit
+            out = self.parameters[start:stop]
+            out[:, kernels.SCALE] = scale
+            out[:, kernels.SQUARE] = scale * scale * (steps * steps).sum(axis=1) + extra * extra
+            out[:, kernels.ADDED] = extra
+            out[:, kernels.OFFSET] = 128.0 * steps.sum(axis=1)
+
+        run_chunks(task, codes.n, MEASURED_A_CHUNK, self.threads)
+
+    def choose_entries(self) -> Array:
+        """Entry rows of all clusters, and where the search for a row of each cluster begins."""
+
+        def task(start: int, stop: int) -> None:
+            for cluster in range(start, stop):
+                low, high = self.bounds[cluster], self.bounds[cluster + 1]
+                scale = self.parameters[low:high, kernels.SCALE, None]
+                points = _steps(self.codes[low:high]) * scale
+                away = points - points.mean(axis=0)
+                self.entries[cluster] = low + (away * away).sum(axis=1).argmin()
+
+        run_chunks(task, len(self.entries), CLUSTERS_A_CHUNK, self.threads)
+        of_entries = self.parameters[self.entries].astype(np.float64)
+        # Products of whole numbers are exact in float64, in whatever order they are added.
+        steps = _steps(self.codes[self.entries]).astype(np.float64)
+        scale, added = of_entries[:, kernels.SCALE], of_entries[:, kernels.ADDED]
+        starts = np.empty((len(self.entries), min(STARTS, len(self.entries))), np.int32)
+
+        def nearest(start: int, stop: int) -> None:
+            products = steps[start:stop] @ steps.T * scale[start:stop, None] * scale
+            products += added[start:stop, None] * added
+            order = np.argsort(
+                of_entries[:, kernels.SQUARE] - 2.0 * products, axis=1, kind="stable"
+            )
+            starts[start:stop] = self.entries[order[:, : starts.shape[1]]]
+
+        run_chunks(nearest, len(self.entries), ENTRIES_A_CHUNK, self.threads)
+        return starts
+
+    def candidates(self, rows: Array, starts: Array) -> Array:
+        """Links from rows to the graph as it is, int32[len(rows), places], the nearest first."""
+        out = np.empty((len(rows), self.links.shape[1]), np.int32)
+
+        def task(start: int, stop: int) -> None:
+            kernels.insert_rows(
+                self.codes,
+                self.parameters,
+                self.links,
+                starts,
+                self.cluster_of,
+                rows,
+                start,
+                stop,
+                self.beam,
+                self.degree,
+                self.alpha,
+                out,
+            )
+
+        run_chunks(task, len(rows), ROWS_A_CHUNK, self.threads)
+        return out
+
+    def link_back(
+        self, targets: Array, sources: Array, bounds: Array, room: int, degree: int, alpha: float
+    ) -> None:
+        """Add the links target -> source; see the kernel."""
+
+        def task(start: int, stop: int) -> None:
+            kernels.link_back(
+                self.codes,
+                self.parameters,
+                self.links,
+                targets,
+                sources,
+                bounds,
+                start,
+                stop,
+                room,
+                degree,
+                alpha,
+            )
+
+        run_chunks(task, len(targets), TARGETS_A_CHUNK, self.threads)
+
+    def insert(self, rows: Array, starts: Array) -> None:
+        """Link the rows of one batch to the graph and the graph to them."""
+        out = self.candidates(rows, starts)
+        self.links[rows] = out
+        made = out >= 0
+        ends = out[made]
+        order = np.argsort(ends, kind="stable")
+        sources = np.repeat(rows, made.sum(axis=1))[order]
+        targets, first = np.unique(ends[order], return_index=True)
+        bounds = np.append(first, len(sources)).astype(np.int64)
+        room = self.links.shape[1] - 1
+        self.link_back(targets, sources, bounds, room, self.degree, self.alpha)
+
+    def reach_all(self, starts: Array) -> None:
+        """Link to every row that links do not lead to from the entries.
+
+        The new link comes from the nearest row with a free place, else from the row repaired
+        before, whose last place is still free.
+        """
+        reached = np.zeros(len(self.links), np.uint8)
+        kernels.reach(self.links, self.entries, reached)
+        missing = np.flatnonzero(reached == 0).astype(np.int32)
+        before: list[int] = []
+        for row, near in zip(missing, self.candidates(missing, starts), strict=True):
+            hosts = [*near[near >= 0].tolist(), *before]
+            host = next(host for host in hosts if self.links[host, -1] < 0)
+            self.links[host, np.argmax(self.links[host] < 0)] = row
+            before = [int(row)]
+
+    def order_links(self) -> None:
+        """Put every row's nearest links first: a walk that looks at few of them takes these."""
+        n, places = self.links.shape
+        none = np.zeros(n + 1, np.int64)
+        rows = np.arange(n, dtype=np.int32)
+        self.link_back(rows, rows[:0], none, 0, places, math.inf)
+
+
+def _steps(codes: Array) -> npt.NDArray[np.float32]:
+    """Codes as whole numbers around zero."""
+    return codes.astype(np.float32) - np.float32(128.0)
+
+
+def build_links(
+    vectors: DenseVectors,
+    codes: Int8Codes,
+    bounds: Array,
+    *,
+    seed: int,
+    threads: int | None,
+    progress: Callable[[int, int], None] | None,
+    places: int,
+    degree: int,
+    beam: int,
+) -> Links:
+    """The graph of all rows; the same for any number of threads.
+
+    Cluster i is rows bounds[i]..bounds[i + 1] (int64, none empty). Entry rows are inserted first,
+    then the others in an order drawn from `seed`, in batches that double up to LARGEST_BATCH.
+    """
+    n = codes.n
+    builder = _Builder(vectors, codes, bounds, threads, places, degree, beam)
+    if n == 0:
+        return Links(builder.links, builder.entries)
+    starts = builder.choose_entries()
+    generator = np.random.default_rng(seed)
+    rest = np.ones(n, np.bool_)
+    rest[builder.entries] = False
+    others = np.flatnonzero(rest).astype(np.int32)
+    order = np.concatenate([generator.permutation(builder.entries), generator.permutation(others)])
+    largest = max(32, int(n * LARGEST_BATCH))
+    done = 1
+    while done < n:
+        size = min(done, largest, n - done)
+        # Searches may begin only at rows that are in the graph.
+        early = np.broadcast_to(order[: min(done, 64)], (len(starts), min(done, 64)))
+        builder.insert(
+            order[done : done + size],
+            starts if done >= len(starts) else np.ascontiguousarray(early),
+        )
+        done += size
+        if progress is not None:
+            progress(done, n)
+    builder.reach_all(starts)
+    builder.order_links()
+    return Links(builder.links, builder.entries)
