@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,12 +22,13 @@ def word_count(n: int) -> int:
     return (n + 63) >> 6
 
 
+@lru_cache(maxsize=8)
 def full_words(n: int) -> Words:
-    """The bitmap of all n rows, writable."""
+    """The bitmap of all n rows, read-only and shared."""
     words = np.full(word_count(n), bitset.FULL)
     if n & 63:
         words[-1] >>= np.uint64(64 - (n & 63))
-    return words
+    return _seal(words)
 
 
 class Selection:

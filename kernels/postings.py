@@ -15,7 +15,6 @@ import numpy as np
 from fanns.kernels.jit import Array, kernel
 
 ONE = np.uint64(1)
-FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @kernel
@@ -92,18 +91,16 @@ def flip_codes(
     rows: Array,
     cuts: Array,
     bitmaps: Array,
-    n: int,
     words: Array,
 ) -> None:
     """Flip the rows whose code lies within the bounds, in a column with one code per row.
 
     bitmaps[i] is the set of the rows with a code below cuts[i], nulls among them (the cumulative
     bitmaps of a range-encoded index, Chan and Ioannidis 1998). An interval is the difference of
-    two prefixes of the rows in slot order, and each prefix is the nearest stored one plus or minus
-    the rows between; no rows, and all of them, count as stored ones.
+    two prefixes of the rows in slot order, and each prefix is the nearest stored one, or none,
+    plus or minus the rows between.
     """
     width = words.shape[0]
-    total = rows.shape[0]
     nearest = np.empty(2, np.int64)
     position = np.empty(2, np.int64)
     end = np.empty(2, np.int64)
@@ -112,8 +109,8 @@ def flip_codes(
             position[side] = offsets[bounds[i + side] + 1]
             nearest[side] = -1
             end[side] = 0
-            for c in range(cuts.shape[0] + 1):
-                stop = total if c == cuts.shape[0] else int(offsets[cuts[c] + 1])
+            for c in range(cuts.shape[0]):
+                stop = int(offsets[cuts[c] + 1])
                 if abs(stop - position[side]) < abs(end[side] - position[side]):
                     nearest[side] = c
                     end[side] = stop
@@ -122,14 +119,10 @@ def flip_codes(
             end[0] = end[1] = position[1]
             nearest[:] = -1
         for side in range(2):
-            if nearest[side] == cuts.shape[0]:
+            if nearest[side] >= 0:
+                stored = bitmaps[nearest[side]]
                 for w in range(width):
-                    words[w] ^= FULL
-                if n & 63:
-                    words[width - 1] ^= FULL << np.uint64(n & 63)
-            elif nearest[side] >= 0:
-                for w in range(width):
-                    words[w] ^= bitmaps[nearest[side], w]
+                    words[w] ^= stored[w]
             low = min(position[side], end[side])
             for j in range(low, max(position[side], end[side])):
                 r = rows[j]

@@ -92,10 +92,12 @@ class NumberDictionary:
 
     @classmethod
     def load(cls, arrays: Arrays, kind: ColumnType) -> NumberDictionary:
-        """Raises CorruptIndexError when the keys are not int64 and rising."""
+        """Raises CorruptIndexError when the keys are not rising int64 of values of the kind."""
         keys = arrays["keys"]
         if keys.dtype != np.int64 or keys.ndim != 1 or (keys[1:] <= keys[:-1]).any():
             raise CorruptIndexError("the dictionary's keys are not sorted int64")
+        if not domain.are_keys(keys, kind):
+            raise CorruptIndexError(f"the dictionary holds what is no {kind}")
         return cls(keys, kind)
 
 

@@ -45,7 +45,8 @@ def utf8(text: str) -> bytes:
 def keys_of(values: NDArray[Any], kind: ColumnType) -> Keys:
     """The keys of an array in the column's storage type; dates and timestamps as integers."""
     if kind.kind == "float":
-        wide = values.astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
+        with np.errstate(invalid="ignore"):  # signalling NaNs are NaNs
+            wide = values.astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
         wide[np.isnan(wide)] = np.nan
         bits: Keys = wide.view(np.int64)
         return bits ^ ((bits >> 63) & LOW_63_BITS)
@@ -65,6 +66,18 @@ def values_of(keys: Keys, kind: ColumnType) -> NDArray[Any]:
     if kind.kind == "int" and not kind.signed and kind.bits == 64:
         return keys.view(np.uint64) ^ np.uint64(UINT64_SHIFT)
     return keys.astype(np.bool_) if kind.kind == "bool" else keys
+
+
+def are_keys(keys: Keys, kind: ColumnType) -> bool:
+    """Sorted int64 are keys of values that the column's storage type holds."""
+    if kind.kind == "float":
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = values_of(keys, kind).astype(f"f{kind.bits // 8}")
+        return bool((keys_of(stored, kind) == keys).all())
+    low, high = (0, 1) if kind.kind == "bool" else kind.int_range()
+    return not len(keys) or bool(
+        key_of(low, kind) <= int(keys[0]) and int(keys[-1]) <= key_of(high, kind)
+    )
 
 
 def arrow_of(values: NDArray[Any], null: NDArray[np.bool_], kind: ColumnType) -> pa.Array:

@@ -123,14 +123,14 @@ class Postings:
             bitset.set_rows(frozen(self._slices(bounds)), words)
             words.setflags(write=False)
             return Selection(self.n, bitset.count(words), None, words)
-        if 2 * total > self.n:  # flip the few that do not pass
-            words = full_words(self.n)
-            bounds = complement(bounds, -1, len(self.offsets) - 2)
+        last = len(self.offsets) - 2
+        if bounds[-1] == last or (2 * total > self.n and not len(self.cuts)):
+            # Flip those that do not pass: they are fewer, or take a prefix less.
+            words = full_words(self.n).copy()
+            bounds = complement(bounds, -1, last)
         limits = np.array(bounds, np.int32)
         limits.setflags(write=False)
-        kernels.flip_codes(
-            limits, self.offsets, self.rows, self.cuts, self.cumulative, self.n, words
-        )
+        kernels.flip_codes(limits, self.offsets, self.rows, self.cuts, self.cumulative, words)
         words.setflags(write=False)
         return Selection(self.n, total, None, words)
 
