@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,6 +269,8 @@ class CatalogWriter:
             sync_directory(directory)
         with described(self.path):
             self._connection = connect(self.path, "mode=rwc" if create else "mode=rw")
+        # A forgotten writer is closed when it is collected, but not by the exit of a forked child.
+        weakref.finalize(self, self._connection.close).atexit = False
         try:
             with described(self.path):
                 self._connection.execute("PRAGMA journal_mode=WAL")

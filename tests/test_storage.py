@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -287,53 +287,73 @@ def test_orphans_are_ignored_and_cleaned_by_the_writer(tmp_path: Path) -> None:
         assert directory.add_segment({}, {}, {}, []) == 2
 
 
-KILLED_ADDING = """
-    import sys
+FORKING = """
+    import os, sys
     import numpy as np
     from fanns.storage import Directory
-    directory = Directory.open(sys.argv[1], "w")
-    print("ready", flush=True)
-    n = len(directory.segments)
-    while True:
-        n += 1
-        arrays = {f"{g}/x": np.full((300, 50), n, np.int32) for g in "abcd"}
-        directory.add_segment({"n": n}, arrays, {}, ["b/x"], {"n": n})
-"""
-KILLED_CREATING = """
-    import sys
-    import numpy as np
-    from fanns.storage import Directory
-    print("ready", flush=True)
-    n = 0
-    while True:
-        n += 1
-        with Directory.create(sys.argv[1], overwrite=True) as directory:
+
+    def adding(path):
+        directory = Directory.open(path, "w")
+        n = len(directory.segments)
+        while True:
+            n += 1
             arrays = {f"{g}/x": np.full((300, 50), n, np.int32) for g in "abcd"}
             directory.add_segment({"n": n}, arrays, {}, ["b/x"], {"n": n})
-            directory.commit_new()
+
+    def creating(path):
+        n = 0
+        while True:
+            n += 1
+            with Directory.create(path, overwrite=True) as directory:
+                arrays = {f"{g}/x": np.full((300, 50), n, np.int32) for g in "abcd"}
+                directory.add_segment({"n": n}, arrays, {}, ["b/x"], {"n": n})
+                directory.commit_new()
+
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            {"adding": adding, "creating": creating}[sys.argv[1]](sys.argv[2])
+        print(pid, flush=True)
+        os.waitpid(pid, 0)
+        print("ended", flush=True)
 """
 
 
-def kill_after_a_while(script: str, path: Path, seconds: float) -> None:
-    process = child(script, path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+class Victims:
+    """Processes that work on an index until they are killed; forked, to spare the import."""
+
+    def __init__(self, work: str, path: Path) -> None:
+        self.process = child(FORKING, work, path)
+
+    def kill_one(self, seconds: float) -> None:
+        """Lets one work for some time."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        pid = int(self.process.stdout.readline())
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+        assert self.process.stdout.readline() == "ended\n"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.communicate()
 
 
 def check_killed_adding(path: Path, kills: int, seed: int) -> None:
     make_index(path)
     rng = random.Random(seed)
     last = 1
-    for _ in range(kills):
-        kill_after_a_while(KILLED_ADDING, path, rng.uniform(0, 0.08))
-        with Directory.open(path, check=True) as directory:
-            assert last <= len(directory.segments) == directory.settings.get("n", 1)
-            last = len(directory.segments)
-            for segment in directory.segments[1:]:
-                assert (segment.array("a/x") == segment.meta["n"]).all()
+    with Victims("adding", path) as victims:
+        for _ in range(kills):
+            victims.kill_one(rng.uniform(0, 0.08))
+            with Directory.open(path, check=True) as directory:
+                assert last <= len(directory.segments) == directory.settings.get("n", 1)
+                last = len(directory.segments)
+                for segment in directory.segments[1:]:
+                    assert (segment.array("a/x") == segment.meta["n"]).all()
     with Directory.open(path, "w", check=True) as directory:
         names = {f"segment-{segment.id:06d}" for segment in directory.segments}
         assert {p.name for p in path.glob("segment-*")} == names
@@ -342,26 +362,27 @@ def check_killed_adding(path: Path, kills: int, seed: int) -> None:
 
 def check_killed_creating(path: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
-    for _ in range(kills):
-        kill_after_a_while(KILLED_CREATING, path, rng.uniform(0, 0.08))
-        if path.exists():
-            with Directory.open(path, check=True) as directory:
-                (segment,) = directory.segments
-                assert segment.meta == directory.settings
-                assert (segment.array("d/x") == segment.meta["n"]).all()
+    with Victims("creating", path) as victims:
+        for _ in range(kills):
+            victims.kill_one(rng.uniform(0, 0.08))
+            if path.exists():
+                with Directory.open(path, check=True) as directory:
+                    (segment,) = directory.segments
+                    assert segment.meta == directory.settings
+                    assert (segment.array("d/x") == segment.meta["n"]).all()
     make_index(path, overwrite=True)
     assert leftovers(path.parent) == []
     assert_is_sample(path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="fork, SIGKILL")
 def test_killed_while_adding(tmp_path: Path) -> None:
-    check_killed_adding(tmp_path / "x.fanns", kills=4, seed=1)
+    check_killed_adding(tmp_path / "x.fanns", kills=8, seed=1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="fork, SIGKILL")
 def test_killed_while_creating(tmp_path: Path) -> None:
-    check_killed_creating(tmp_path / "x.fanns", kills=4, seed=2)
+    check_killed_creating(tmp_path / "x.fanns", kills=8, seed=2)
 
 
 @pytest.mark.slow

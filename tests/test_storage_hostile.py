@@ -295,7 +295,7 @@ def test_garbage_for_a_table(index: Path) -> None:
     original = (index / SEGMENT / "texts-1.arrow").read_bytes()
     rng = random.Random(3)
     contents = [b"", b"ARROW1\0\0", rng.randbytes(500)]
-    for _ in range(200):
+    for _ in range(100):
         changed = bytearray(original)
         for _ in range(rng.choice((1, 4, 16))):
             changed[rng.randrange(len(changed))] = rng.randrange(256)
@@ -310,7 +310,7 @@ def test_garbage_for_a_table(index: Path) -> None:
             except CorruptIndexError as error:
                 assert "texts-1.arrow" in str(error)
                 refused += 1
-    assert refused > 20
+    assert refused > 10
 
 
 def test_stale_seal_beside_a_log_is_no_damage(index: Path) -> None:
