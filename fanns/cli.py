@@ -12,7 +12,7 @@ import click
 from fanns import __version__
 from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
-from fanns.cli_options import WITHOUT_PANDAS
+from fanns.cli_options import NOT_NEEDED
 from fanns.cli_query import check, query
 from fanns.errors import CorruptIndexError, FannsError, FilterError, NotAnIndexError
 
@@ -90,7 +90,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the command."""
-    sys.meta_path.insert(0, WITHOUT_PANDAS)
+    sys.meta_path.insert(0, NOT_NEEDED)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -22,19 +22,21 @@ Report = Callable[[str, int, int], None]
 INDEX = click.argument("index", type=click.Path(exists=True, path_type=Path))
 
 
-class _WithoutPandas(MetaPathFinder):
-    """Makes `import pandas` fail.
+class _NotNeeded(MetaPathFinder):
+    """Makes the import of libraries fail that others would import where they are installed.
 
-    pyarrow imports pandas at its first conversion where that is installed: 0.4 seconds of every
-    command, for nothing.
+    pyarrow takes pandas at its first conversion, numba scipy.linalg at its first kernel: together
+    0.7 seconds of every command. Both do without.
     """
 
+    names = ("pandas", "scipy.linalg")
+
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
+        if fullname in self.names:
             raise ModuleNotFoundError(f"{fullname} is not used by the command line")
 
 
-WITHOUT_PANDAS = _WithoutPandas()
+NOT_NEEDED = _NotNeeded()
 
 
 def quiet_option(command: Command) -> Command:

@@ -133,6 +133,8 @@ def fields(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
     """A nested record as lines of dotted name and value."""
     lines: list[tuple[str, str]] = []
     for name, value in record.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = dict(enumerate(value))
         if isinstance(value, Mapping) and value:
             lines += fields(value, f"{prefix}{name}.")
         else:

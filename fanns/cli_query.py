@@ -11,7 +11,7 @@ import numpy as np
 
 from fanns.cli_options import (
     INDEX,
-    WITHOUT_PANDAS,
+    NOT_NEEDED,
     filter_options,
     names,
     quiet_option,
@@ -214,8 +214,8 @@ def _query_vectors(
     if text is not None:
         from fanns.text import encode
 
-        if WITHOUT_PANDAS in sys.meta_path:
-            sys.meta_path.remove(WITHOUT_PANDAS)  # what encoders import may want it
+        if NOT_NEEDED in sys.meta_path:
+            sys.meta_path.remove(NOT_NEEDED)  # what encoders import may want it
         return encode([text], index.model, index.dimensions, location=model)[0]
     assert like is not None
     return _row_vectors(index, [_key(index, like)])[0]

@@ -49,11 +49,12 @@ def test_format_follows_the_option_then_the_file_then_the_terminal() -> None:
 
 
 def test_fields_flatten_records() -> None:
-    assert out.fields({"a": {"b": 1234, "c": {}}, "d": True, "e": [1, 2]}) == [
+    assert out.fields({"a": {"b": 1234, "c": {}}, "d": True, "e": [1, 2], "f": [{"g": 3}]}) == [
         ("a.b", "1,234"),
         ("a.c", "{}"),
         ("d", "True"),
         ("e", "1, 2"),
+        ("f.0.g", "3"),
     ]
 
 
