@@ -101,6 +101,8 @@ def plain(column: pa.ChunkedArray | pa.Array, kind: ColumnType) -> pa.Array:
     if kind.kind == "string" and sum(chunk.nbytes for chunk in chunks) > MAX_ARROW_BYTES:
         target = pa.large_string()
     decoded = [_decoded(chunk).cast(target, safe=False) for chunk in chunks if len(chunk)]
+    if len(decoded) == 1:
+        return decoded[0]  # concat_arrays would copy it
     return pa.concat_arrays(decoded) if decoded else pa.array([], target)
 
 

@@ -75,6 +75,7 @@ class StoredText:
         return values.take(order), counts.take(order).to_numpy()
 
 
-def _selection(passing: pa.ChunkedArray) -> Selection:
-    mask = pc.fill_null(passing, False).to_numpy()
+def _selection(passing: pa.Array | pa.ChunkedArray) -> Selection:
+    mask = pc.fill_null(passing, False)
+    mask = mask.to_numpy() if isinstance(mask, pa.ChunkedArray) else mask.to_numpy(False)
     return Selection.from_mask(np.asarray(mask, np.bool_))
