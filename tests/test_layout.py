@@ -258,51 +258,60 @@ def test_sdist_builds_the_same_wheel(
     assert contents[0] == contents[1]
 
 
+@pytest.fixture(scope="module", params=["wheel", "editable", "checkout"])
+def installed(
+    request: pytest.FixtureRequest,
+    checkout: Path,
+    wheel: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """A folder like site-packages in which fanns was installed, and where fanns then stands."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "wheel":
+        pip("install", "-q", "--no-deps", "--target", folder, wheel, cwd=folder)
+        return folder, folder
+    if request.param == "editable":
+        options = ["--no-build-isolation", "--no-deps", "--ignore-installed", "-q"]
+        pip("install", *options, "--prefix", folder, "-e", checkout, cwd=folder)
+        (pth,) = folder.rglob("*.pth")
+        assert Path(pth.read_text().strip()) == checkout, "a plain path, for type checkers"
+        return pth.parent, checkout
+    (folder / "checkout.pth").write_text(str(checkout))
+    return folder, checkout
+
+
 PROBE = """
 import site, sys
 site.addsitedir(sys.argv[1])
-sys.path.insert(0, sys.argv[2])
+sys.path.insert(1, sys.argv[1])  # before a fanns that this environment may have installed
 import datasets
 print(datasets.__file__)
-import fanns.datasets.exact, fanns.kernels.jit, fanns
+import fanns.datasets.exact
 print(fanns.datasets.exact.__file__)
 """
 
 
-@pytest.mark.parametrize("kind", ["wheel", "editable", "checkout"])
-@pytest.mark.parametrize("place", ["root", "elsewhere"])
 def test_datasets_is_still_hugging_faces(
-    kind: str, place: str, checkout: Path, wheel: Path, tmp_path: Path
+    installed: tuple[Path, Path], checkout: Path, tmp_path: Path
 ) -> None:
     """`import datasets` finds the regular package in site-packages, also from the repo's root."""
-    installed = tmp_path / "prefix"
-    site = installed
-    if kind == "wheel":
-        pip("install", "-q", "--no-deps", "--target", site, wheel, cwd=tmp_path)
-    elif kind == "editable":
-        options = ["--no-build-isolation", "--no-deps", "--prefix", str(installed)]
-        options += ["--no-warn-script-location", "--ignore-installed"]
-        pip("install", "-q", *options, "-e", checkout, cwd=tmp_path)
-        (pth,) = installed.rglob("*.pth")
-        assert Path(pth.read_text().strip()) == checkout, "a plain path, for type checkers"
-        site = pth.parent
-    else:
-        site.mkdir()
+    site, home = installed
     dummy = tmp_path / "hugging" / "datasets"
     dummy.mkdir(parents=True)
     (dummy / "__init__.py").write_text("")
-    cwd = checkout if place == "root" or kind == "checkout" else tmp_path
-    # The running environment may have fanns installed in editable form; what is tested comes first.
-    path = os.pathsep.join([str(cwd)] if kind == "checkout" else [])
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": path}
-    command = [sys.executable, "-c", PROBE, str(site), str(site)]
-    # Hugging Face's stands in site-packages, that is, behind the current directory.
     (site / "hugging.pth").write_text(str(dummy.parent))
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert Path(first) == dummy / "__init__.py"
-    expected = site if kind == "wheel" else checkout
-    assert Path(second).is_relative_to(expected)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for cwd in (checkout, tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, str(site)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        first, second = done.stdout.splitlines()
+        assert Path(first) == dummy / "__init__.py"
+        expected = checkout if cwd == checkout else home  # python -c looks here first
+        assert Path(second).is_relative_to(expected)
