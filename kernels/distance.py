@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fanns.kernels.intrinsics import dot_float, squared_l2_float
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 
 COSINE = 0
 L2 = 1
@@ -30,7 +30,7 @@ def query_norm(query: Array) -> float:
     return math.sqrt(dot_float(query, 0, query))
 
 
-@kernel
+@inner
 def widen(query: Array) -> Array:
     """The query as float64, so that it is not converted again for each row."""
     wide = np.empty(query.shape[0], np.float64)
@@ -39,7 +39,7 @@ def widen(query: Array) -> Array:
     return wide
 
 
-@kernel
+@inner
 def row_distance(
     metric: int, vectors: Array, norms: Array, row: Integer, query: Array, norm: float
 ) -> float:

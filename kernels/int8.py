@@ -23,7 +23,7 @@ import numpy as np
 
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.intrinsics import dot_float, dot_u8i8, element
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 
 # Places in a prepared query's parameters, float64[PARAMETERS].
 MULTIPLIER = 0  # query scale, twice that under l2
@@ -38,7 +38,7 @@ ROUND = 6755399441055744.0
 """1.5 * 2^52: adding and taking it away rounds a double to the nearest integer, ties to even."""
 
 
-@kernel
+@inner
 def _quantise(values: Array, scale: float, codes: Array, shift: Integer) -> float:
     """Write round(value / scale), cut to -127..127, plus shift; `values` become the residuals."""
     inverse = 1.0 / scale if scale > 0.0 else 0.0
@@ -51,7 +51,7 @@ def _quantise(values: Array, scale: float, codes: Array, shift: Integer) -> floa
     return math.sqrt(dot_float(values, 0, values))
 
 
-@kernel
+@inner
 def _largest(values: Array) -> float:
     """The largest magnitude; four at a time, as LLVM does not vectorise a maximum."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -99,7 +99,7 @@ def encode(
             error[row] += np.float32(1.5e-45)
 
 
-@kernel
+@inner
 def prepare_query(query: Array, metric: int, mean: Array, code: Array, parameters: Array) -> None:
     """Encode a query float32[d] into code int8[w] and parameters float64[PARAMETERS]."""
     d = query.shape[0]
@@ -127,7 +127,7 @@ def prepare_query(query: Array, metric: int, mean: Array, code: Array, parameter
     parameters[OFFSET] = 128.0 * total
 
 
-@kernel
+@inner
 def code_key(
     codes: Array, scale: Array, square: Array, row: Integer, code: Array, parameters: Array
 ) -> float:
@@ -140,7 +140,7 @@ def code_key(
     )
 
 
-@kernel
+@inner
 def key_error(parameters: Array, longest: float, error: float, mean_length: float) -> float:
     """Most that a key can differ from the value it stands for, over rows within these limits.
 
@@ -153,7 +153,7 @@ def key_error(parameters: Array, longest: float, error: float, mean_length: floa
     return bound + 1e-12 * largest * largest  # type: ignore[no-any-return]
 
 
-@kernel
+@inner
 def exact_key(metric: int, distance: float) -> float:
     """A full-precision distance in the units of keys."""
     if metric == L2:

@@ -30,7 +30,7 @@ from typing import Any, TypeVar, overload
 import llvmlite
 import numba
 import numba.core.caching
-import numba.core.dispatcher
+import numba.core.registry
 import numba.core.serialize
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # numba is only partly typed: its classes are Any here.
 _Impl: Any = numba.core.caching.CompileResultCacheImpl
 _Cache: Any = numba.core.caching.FunctionCache
+_Dispatcher: Any = numba.core.registry.CPUDispatcher
 dumps: Any = numba.core.serialize.dumps
 
 PORTABLE = os.environ.get("FANNS_CPU", "").lower() == "portable"
@@ -211,10 +212,28 @@ def kernel(function: Any = None, /, **options: Any) -> Any:
     """
     if function is None:
         return lambda f: kernel(f, **options)
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    if isinstance(dispatcher, numba.core.dispatcher.Dispatcher):  # not so under NUMBA_DISABLE_JIT
+    settings = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **options}
+    dispatcher: Any = numba.njit(**settings)(function)
+    if isinstance(dispatcher, _Dispatcher):  # not so under NUMBA_DISABLE_JIT
         setattr(dispatcher, "_cache", _KernelCache(function))  # noqa: B010
     return dispatcher
+
+
+class _InnerDispatcher(_Dispatcher):  # type: ignore[misc]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{self.__name__} is an inner kernel, which only kernels can call")
+
+
+def inner(function: Function) -> Function:
+    """A kernel that only kernels call: without the code that takes Python objects apart.
+
+    That code is up to half of what a small function with many arrays costs to compile. A call from
+    Python raises TypeError; tests wrap it in a kernel of their own.
+    """
+    dispatcher: Any = kernel(no_cpython_wrapper=True)(function)
+    if isinstance(dispatcher, _Dispatcher):
+        dispatcher.__class__ = _InnerDispatcher
+    return dispatcher  # type: ignore[no-any-return]
 
 
 def frozen(array: npt.ArrayLike) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from fanns.kernels.distance import row_distance, widen
 from fanns.kernels.int8 import PARAMETERS, code_key, exact_key, key_error, prepare_query
 from fanns.kernels.intrinsics import dot_float, prefetch_row, read_clock, trailing_zeros
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 from fanns.kernels.shortlist import SLACK, cut_back, make_heap, sink
 from fanns.kernels.topk import push, sort_heap
 
@@ -38,7 +38,7 @@ VECTORS_AHEAD = 2
 """The same for full vectors, which are four times as long."""
 
 
-@kernel
+@inner
 def next_block(
     form: int, rows: Array, words: Array, n: int, position: Integer, block: Array
 ) -> tuple[Integer, Integer]:
@@ -66,7 +66,7 @@ def next_block(
     return filled, position
 
 
-@kernel
+@inner
 def _finish(distances: Array, ties: Array, rows: Array, found: Integer) -> None:
     """Sort the answers of one query, and mark the places that stay empty: row -1, infinity."""
     sort_heap(distances, ties, rows, found)
@@ -140,7 +140,7 @@ def scan_exact(
         out_work[number, CHECKS], out_work[number, HOPS] = 0, 0
 
 
-@kernel
+@inner
 def _refine(
     query: Array,
     vectors: Array,

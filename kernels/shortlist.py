@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner
 
 SLACK = 64
 """Candidates beyond twice the limit that are waited for before cutting back."""
@@ -20,12 +20,12 @@ SAMPLED = 32
 """Keys looked at to guess where the limit lies."""
 
 
-@kernel
+@inner
 def _less(keys: Array, rows: Array, a: Integer, b: Integer) -> bool:
     return (keys[a] < keys[b]) | ((keys[a] == keys[b]) & (rows[a] < rows[b]))  # type: ignore[no-any-return]
 
 
-@kernel
+@inner
 def _thin(keys: Array, rows: Array, size: Integer, limit: Integer) -> Integer:
     """Drop candidates that cannot be among the `limit` best; gives how many are left.
 
@@ -55,7 +55,7 @@ def _thin(keys: Array, rows: Array, size: Integer, limit: Integer) -> Integer:
     return left
 
 
-@kernel
+@inner
 def cut_back(keys: Array, rows: Array, size: Integer, limit: Integer) -> float:
     """Bring the `limit` best of the first `size` candidates to the front, in any order.
 
@@ -97,7 +97,7 @@ def cut_back(keys: Array, rows: Array, size: Integer, limit: Integer) -> float:
     return worst
 
 
-@kernel
+@inner
 def sink(keys: Array, rows: Array, start: Integer, size: Integer) -> None:
     """Restore a min-heap of `size` candidates after the one at a place has changed."""
     key, row = keys[start], rows[start]
@@ -112,7 +112,7 @@ def sink(keys: Array, rows: Array, start: Integer, size: Integer) -> None:
     keys[place], rows[place] = key, row
 
 
-@kernel
+@inner
 def make_heap(keys: Array, rows: Array, size: Integer) -> None:
     """Order the first `size` candidates as a min-heap, best at place 0 (Floyd 1964)."""
     for place in range(size // 2 - 1, -1, -1):

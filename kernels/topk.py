@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner
 
 
-@kernel
+@inner
 def _sink(distances: Array, ties: Array, rows: Array, place: Integer, size: Integer) -> None:
     """Move the entry at a place down until both children are better (Williams 1964)."""
     distance, tie, row = distances[place], ties[place], rows[place]
@@ -35,7 +35,7 @@ def _sink(distances: Array, ties: Array, rows: Array, place: Integer, size: Inte
     rows[place] = row
 
 
-@kernel
+@inner
 def push(
     distances: Array,
     ties: Array,
@@ -68,7 +68,7 @@ def push(
     return size + 1
 
 
-@kernel
+@inner
 def sort_heap(distances: Array, ties: Array, rows: Array, size: Integer) -> None:
     """Order the first `size` entries of a heap best first, in place (heapsort)."""
     for last in range(size - 1, 0, -1):

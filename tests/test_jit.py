@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fanns.kernels import jit
+from fanns.kernels import jit, topk
 
 CALLER = """
 from jit import kernel, cache_folder
@@ -125,6 +125,11 @@ def test_pruning_keeps_new_and_recent_folders_and_foreign_files(tmp_path: Path) 
     kept = [*folders[:7], folders[8], folders[11]]
     assert left == {folder.name for folder in kept} | {"data"}
     assert (folders[11] / "notes.txt").exists()
+
+
+def test_inner_kernels_refuse_calls_from_python() -> None:
+    with pytest.raises(TypeError, match="sort_heap is an inner kernel"):
+        topk.sort_heap(np.empty(1), np.empty(1, np.int64), np.empty(1, np.int32), 0)
 
 
 def test_frozen_copies_only_what_is_not_contiguous() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fanns.codes import Int8Codes
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.intrinsics import clock_ns
-from fanns.kernels.jit import Array, frozen
+from fanns.kernels.jit import Array, Integer, frozen, kernel
 from fanns.kernels.shortlist import cut_back, make_heap, sink
 from fanns.kernels.topk import push, sort_heap
 from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, NO_BUDGET, Answers, Budget, Path
@@ -55,7 +55,7 @@ def oracle(array: Array, query: Array, metric: int) -> Array:
     return np.asarray(np.clip(1.0 - dots / norms, 0.0, 2.0))
 
 
-def best(distances: Array, ties: Array, chosen: Array, k: int) -> Array:
+def nearest(distances: Array, ties: Array, chosen: Array, k: int) -> Array:
     """The k best chosen rows by (distance, tie)."""
     rows = np.flatnonzero(chosen)
     return rows[np.lexsort((ties[rows], distances[rows]))][:k]
@@ -104,7 +104,7 @@ def test_answers_equal_the_oracle_with_ties(
     assert np.isinf(answers.distances[:, found:]).all()
     for number, query in enumerate(queries):
         distances = oracle(array, query, metric)
-        rows, expected = answers.rows[number, :found], best(distances, ties, chosen, k)
+        rows, expected = answers.rows[number, :found], nearest(distances, ties, chosen, k)
         assert chosen[rows].all()
         assert len(set(rows)) == found
         np.testing.assert_array_equal(answers.distances[number, :found], distances[rows])
@@ -113,7 +113,7 @@ def test_answers_equal_the_oracle_with_ties(
         else:
             assert answers.status[number] == APPROXIMATE and rerank > 0
             np.testing.assert_array_equal(
-                rows, best(distances, ties, np.isin(np.arange(n), rows), k)
+                rows, nearest(distances, ties, np.isin(np.arange(n), rows), k)
             )
     if rerank == 0 or rerank >= n:
         assert (answers.status == EXACT).all()
@@ -164,7 +164,8 @@ def test_separated_neighbours_are_proved(metric: int) -> None:
     assert answers.work[0].tolist()[0] == 5000
     assert 10 <= answers.work[0, 1] <= 30
     np.testing.assert_array_equal(
-        answers.rows[0], best(oracle(array, query, metric), np.arange(5000), array[:, 0] < 1e9, 10)
+        answers.rows[0],
+        nearest(oracle(array, query, metric), np.arange(5000), array[:, 0] < 1e9, 10),
     )
 
 
@@ -311,24 +312,51 @@ def test_zero_query_under_cosine_is_at_distance_one() -> None:
         assert (answers.distances == 1.0).all()
 
 
+@kernel
+def _cut_and_pop(keys: Array, rows: Array, limit: int, out: Array) -> float:
+    """Cut back, copy the front to out[0], then pop what is left in order into out[1]."""
+    worst = cut_back(keys, rows, np.int64(keys.shape[0]), np.int64(limit))
+    for place in range(limit):
+        out[0, place] = rows[place]
+    make_heap(keys, rows, np.int64(limit))
+    for size in range(limit - 1, -1, -1):
+        out[1, limit - 1 - size] = rows[0]
+        keys[0], rows[0] = keys[size], rows[size]
+        sink(keys, rows, np.int64(0), np.int64(size))
+    return worst
+
+
 @given(
-    keys=st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0, np.inf]), max_size=60),
-    limit=st.integers(0, 70),
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([1, 2, 3, 10, 127, 129, 300, 1500]),
+    share=st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.0]),
+    distinct=st.sampled_from([1, 2, 5, 10_000]),
+    order=st.sampled_from(["any", "up", "down"]),
 )
-def test_cut_back_and_heap_order(keys: list[float], limit: int) -> None:
-    order = np.array(sorted(zip(keys, range(len(keys)), strict=True)), float).reshape(-1, 2)
-    values, rows = np.array(keys, float), np.arange(len(keys), dtype=np.int32)
-    limit = min(limit, len(keys))
-    cut_back(values, rows, np.int64(len(keys)), np.int64(limit))
-    front = sorted(zip(values[:limit], rows[:limit], strict=True))
-    np.testing.assert_array_equal(np.array(front, float).reshape(-1, 2), order[:limit])
-    make_heap(values, rows, np.int64(len(keys)))
-    popped = []
-    for size in range(len(keys) - 1, -1, -1):
-        popped.append((values[0], rows[0]))
-        values[0], rows[0] = values[size], rows[size]
-        sink(values, rows, np.int64(0), np.int64(size))
-    np.testing.assert_array_equal(np.array(popped, float).reshape(-1, 2), order)
+def test_cut_back_and_heap_order(
+    seed: int, size: int, share: float, distinct: int, order: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    keys = rng.integers(0, distinct, size) / 7
+    if order != "any":
+        keys = np.sort(keys) if order == "up" else np.sort(keys)[::-1].copy()
+    rows = rng.permutation(size).astype(np.int32)
+    limit = max(1, int(size * share))
+    expected = rows[np.lexsort((rows, keys))][:limit]
+    worst = float(np.sort(keys)[limit - 1])
+    out = np.empty((2, limit), np.int64)
+    assert _cut_and_pop(keys, rows, limit, out) == worst
+    np.testing.assert_array_equal(np.sort(out[0]), np.sort(expected))
+    np.testing.assert_array_equal(out[1], expected)
+
+
+@kernel
+def _offer(offers: Array, given_ties: Array, best: Array, ties: Array, rows: Array) -> Any:
+    size: Integer = np.int64(0)
+    for row in range(offers.shape[0]):
+        size = push(best, ties, rows, size, offers[row], given_ties[row], np.int64(row))
+    sort_heap(best, ties, rows, size)
+    return size
 
 
 @given(
@@ -336,14 +364,12 @@ def test_cut_back_and_heap_order(keys: list[float], limit: int) -> None:
     capacity=st.integers(1, 12),
 )
 def test_bounded_heap_keeps_the_best(offers: list[tuple[float, int]], capacity: int) -> None:
-    distances, ties = np.empty(capacity), np.empty(capacity, np.int64)
-    rows, size = np.empty(capacity, np.int32), np.int64(0)
-    for row, (distance, tie) in enumerate(offers):
-        size = push(distances, ties, rows, size, distance, np.int64(tie), np.int64(row))  # type: ignore[assignment]
-    sort_heap(distances, ties, rows, size)
-    kept = list(zip(distances[:size], ties[:size], strict=True))
-    assert kept == sorted(offers)[:capacity]
-    for distance, tie, row in zip(distances[:size], ties[:size], rows[:size], strict=True):
+    best, ties = np.empty(capacity), np.empty(capacity, np.int64)
+    rows = np.empty(capacity, np.int32)
+    distances = np.array([distance for distance, _ in offers], np.float64)
+    size = _offer(distances, np.array([tie for _, tie in offers], np.int64), best, ties, rows)
+    assert list(zip(best[:size], ties[:size], strict=True)) == sorted(offers)[:capacity]
+    for distance, tie, row in zip(best[:size], ties[:size], rows[:size], strict=True):
         assert offers[row] == (distance, tie)
 
 

@@ -79,7 +79,8 @@ class ScanPath:
             )
         else:
             given: Any = (queries, form, rows, words, self._n, *self._full)
-            scan_codes(*given, *self._codes, max(shortlist, k), max_work, deadline, *answers)
+            rest: Any = (*self._codes, max(shortlist, k), max_work, deadline, *answers)
+            scan_codes(*given, *rest)
             if parameters.prove:
                 self._prove(given, budget, answers)
         return answers
@@ -94,8 +95,10 @@ class ScanPath:
             left = budget.max_work - int(answers.work[number].sum()) if budget.max_work else 0
             status, work = INCOMPLETE, np.zeros(4, np.int64)
             if not budget.max_work or left > 0:
-                found = Answers(*(array[part].copy() for array in answers))
-                scan_exact(given[0][part], *given[1:], left, budget.deadline_ns, *found)
+                copies: Any = [array[part].copy() for array in answers]
+                found = Answers(*copies)
+                rest: Any = (*given[1:], left, budget.deadline_ns, *found)
+                scan_exact(given[0][part], *rest)
                 status, work = found.status[0], found.work[0]
                 if status == EXACT:
                     answers.rows[part], answers.distances[part] = found.rows, found.distances
