@@ -177,6 +177,8 @@ def accept_queries(queries: Any, d: int, metric: int) -> npt.NDArray[np.float32]
         raise InputError(f"query: expected numbers, got {given.dtype}")
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(given, dtype=np.float32)
+    if not result.flags.writeable:
+        result = result.copy()  # kernels would be compiled once more for a read-only query
     for number in range(len(result)):
         length = query_norm(result[number])
         if not math.isfinite(length):

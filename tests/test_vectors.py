@@ -116,6 +116,13 @@ def test_queries_become_float32() -> None:
         np.testing.assert_array_equal(result, [[1, 2, 3]])
 
 
+def test_read_only_queries_are_copied() -> None:
+    query = np.ones((2, 3), np.float32)
+    assert accept_queries(query, 3, L2) is query
+    query.setflags(write=False)
+    assert accept_queries(query, 3, L2).flags.writeable
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
