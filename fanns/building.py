@@ -19,7 +19,7 @@ from fanns.threads import available_threads
 from fanns.vectors import accept_queries, check_vectors
 
 # Sample queries beyond this many tell little more and cost build time.
-SAMPLE_LIMIT = 256
+SAMPLE_LIMIT = 128
 
 
 @dataclass(frozen=True, slots=True)

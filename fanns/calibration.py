@@ -27,11 +27,11 @@ from fanns.paths.scan import ScanParameters
 from fanns.selection import Selection
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
-BEAMS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896)
+BEAMS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640)
 ONE_HOP, TWO_HOP = 0, 1
 MODE_NAMES = ("one-hop", "two-hop")
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
-GRIDS = {ONE_HOP: (1.0, 0.5, 0.2), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
+GRIDS = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +303,7 @@ def _recalls(found: Any, truth: Any) -> np.ndarray:
 
 
 def _truth(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -> Any:
-    answers = segment.scan.search(queries, selection, k, ScanParameters(max(200, 20 * k)), Budget())
+    answers = segment.scan.search(queries, selection, k, ScanParameters(6 * k), Budget())
     return answers.rows, answers.distances, answers.found
 
 
@@ -320,8 +320,8 @@ def _ladder(
     k = min(k, selection.count)
     truth = _truth(segment, queries, selection, k)
     beams, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
-    # A walk that compares more codes than this has lost to the scan.
-    dear = max(2 * selection.count, 4_000)
+    # A code costs a walk at least twice what it costs a scan: beyond this the scan has won.
+    dear = selection.count / 2
     for beam in BEAMS:
         if beam < k:
             continue
@@ -345,7 +345,7 @@ def _ladder(
 
 def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -> tuple[float, ...]:
     """Shortlist of the int8 scan per target, as multiples of k, on all rows (the hardest case)."""
-    exact = segment.scan.search(queries[:64], selection, k, ScanParameters(0), Budget())
+    exact = segment.scan.search(queries[:64], selection, k, ScanParameters(6 * k, True), Budget())
     truth = (exact.rows, exact.distances, exact.found)
     out = [0.0] * len(TARGETS)
     for depth in (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0):

@@ -45,7 +45,11 @@ class Index:
         self._recipe = recipe
         self._directory = directory
         self._metric = METRICS[recipe.metric]
-        self._snapshot = Snapshot(segments, recipe.schema, recipe.id_kind)
+        self._snapshot = self._see(segments)
+
+    def _see(self, segments: Sequence[Segment]) -> Snapshot:
+        recipe = self._recipe
+        return Snapshot(segments, recipe.schema, recipe.id_kind, recipe.id_name)
 
     # -- making and keeping -------------------------------------------------------------------
 
@@ -183,7 +187,7 @@ class Index:
         if self._directory is not None:
             segment = store_segment(self._directory, self._recipe, segment)
         segments = [*self._snapshot.segments, segment]
-        self._snapshot = Snapshot(segments, self._recipe.schema, self._recipe.id_kind)
+        self._snapshot = self._see(segments)
 
     def _refuse_known(self, ids: Any) -> None:
         keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
@@ -203,7 +207,7 @@ class Index:
         """Give files and lock back; the index cannot be used afterwards."""
         if self._directory is not None:
             self._directory.close()
-        self._snapshot = Snapshot([], self._recipe.schema, self._recipe.id_kind)
+        self._snapshot = self._see([])
 
     def __enter__(self) -> Index:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fanns.errors import FilterError, InputError, ParameterError
+from fanns.errors import FilterError, InputError, ParameterError, UnknownColumnError
 from fanns.expressions import Constant, Evaluated, Ids, Mask, Node
 from fanns.filters import compile_filter, default_nulls, parse_filter, to_sql, walk
 from fanns.schema import Schema
@@ -25,10 +25,13 @@ class Snapshot:
         segments; contexts: how opaque leaves map to each segment's rows; rows: their total.
     """
 
-    def __init__(self, segments: Sequence[Segment], schema: Schema, id_kind: str) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], schema: Schema, id_kind: str, id_name: str
+    ) -> None:
         self.segments = tuple(segments)
         self.schema = schema
         self.id_kind = id_kind
+        self.id_name = id_name
         starts = np.cumsum([0] + [segment.n for segment in segments])
         self.starts = starts
         self.rows = int(starts[-1])
@@ -47,7 +50,13 @@ class Snapshot:
             return self._templates[key]
         tree = parse_filter(where)
         self._check_opaque(tree)
-        made = compile_filter(tree, self.schema, nulls or default_nulls(where))
+        try:
+            made = compile_filter(tree, self.schema, nulls or default_nulls(where))
+        except UnknownColumnError as error:
+            if repr(self.id_name) not in str(error):
+                raise
+            hint = "filter by id with where=fanns.ids([...]), alone or joined to col() by & and |"
+            raise UnknownColumnError(f"{error}; {hint}") from None
         if key is not None:
             self._templates[key] = made
             if len(self._templates) > TEMPLATES:

@@ -367,6 +367,7 @@ def test_a_strict_filters_rows_stay_under_a_looser_one(
         ({"threads": 0}, InputError, "threads is 0"),
         ({"timeout": 0}, InputError, "timeout is 0"),
         ({"plan": "magic"}, InputError, "plan is 'magic'"),
+        ({"where": "id = '1'"}, UnknownColumnError, r"fanns\.ids"),
         ({"where": "colour = 'red'"}, UnknownColumnError, "colour"),
         ({"where": "versions = 'many'"}, FilterTypeError, "versions"),
         ({"where": "versions = :v"}, ParameterError, "v"),
