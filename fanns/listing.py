@@ -111,17 +111,13 @@ def vectors_at(
 def facets(
     snapshot: Snapshot, column: str, selections: Sequence[Selection], limit: int | None
 ) -> pa.Table:
-    """Counts per value over all segments, most frequent first, equal counts by value."""
+    """Counts per value over all segments, most frequent first, equal counts by value, null last.
+
+    A list counts once for each of its elements, as `list_contains` does.
+    """
     parts = []
     for segment, selection in zip(snapshot.segments, selections, strict=True):
-        if column in segment.indexed:
-            values, counts = segment.attributes.facets(column, selection)
-        else:
-            taken = segment.column(column, selection.rows())
-            if pa.types.is_list(taken.type) or pa.types.is_large_list(taken.type):
-                taken = taken.flatten()
-            counted = pc.value_counts(taken.drop_null())
-            values, counts = counted.field(0), counted.field(1).to_numpy()
+        values, counts = segment.attributes.facets(column, selection)
         parts.append(pa.table({"value": values, "count": pa.array(counts, pa.int64())}))
     if not parts:
         return pa.table({"value": pa.array([], pa.string()), "count": pa.array([], pa.int64())})
