@@ -45,24 +45,22 @@ CLUSTERS = 4
 SEEDS = 8
 """Rows taken from each of them when there is a filter; without one, its entry row alone."""
 
-LOOK_AT_CLOCK = 8
-"""Rows followed between two looks at the clock."""
-
 MOST_SEEDS = 512
 """The most rows of a cluster to go on with when the links lead nowhere new."""
 
 MOST_FRESH = CLUSTERS * (MOST_SEEDS + 1)
 """Places for rows met and not yet compared."""
 
-# Places of a walk's counters, int64[STATE].
-LIMIT = 0  # codes that may be compared
-STATUS_AT_LIMIT = 1
+# Places of a walk's state, int64[STATE].
+CODES_LIMIT = 0  # codes that the user's budget allows
+WALK_LIMIT = 1  # codes and lists of links after which another path is cheaper
 STATUS = 2
-COMPARED = 3
-CHECKED = 4
-FOLLOWED_ROWS = 5
+COMPARED = 3  # codes
+LISTS = 4  # lists of links that were read
+CHECKED = 5  # links that were looked at
 STATE = 6
 
+NO_LIMIT = np.int64(2**62)
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -168,18 +166,22 @@ def begin(
 
 @kernel
 def _within(state: Array, count: Integer) -> Integer:
-    """Count codes to be compared, up to the limit, and note when it is reached; how many."""
-    rest = state[LIMIT] - state[COMPARED]
-    if count > rest:
-        state[STATUS] = state[STATUS_AT_LIMIT]
-        count = rest
+    """Count codes to be compared, up to the limits, and note when one is reached; how many."""
+    allowed = state[CODES_LIMIT] - state[COMPARED]
+    worth = state[WALK_LIMIT] - state[COMPARED] - state[LISTS]
+    if count > allowed:
+        state[STATUS] = INCOMPLETE
+        count = allowed
+    elif count > worth:
+        state[STATUS] = EXHAUSTED
+        count = max(worth, np.int64(0))
     state[COMPARED] += count
     return count
 
 
 @kernel
 def _out_of_time(deadline: Integer, state: Array) -> bool:
-    if deadline == 0 or state[FOLLOWED_ROWS] % LOOK_AT_CLOCK != 0 or clock_ns() <= deadline:
+    if deadline == 0 or clock_ns() <= deadline:
         return False
     state[STATUS] = INCOMPLETE
     return True
@@ -250,7 +252,7 @@ def walk_passing(
             continue
         here = row_of(np.int64(pool[current]))
         pool[current] |= FOLLOWED
-        state[FOLLOWED_ROWS] += 1
+        state[LISTS] += 1
         fresh, failed = np.int64(0), np.int64(0)
         for place in range(links.shape[1]):
             other = np.int64(links[here, place])
@@ -271,6 +273,7 @@ def walk_passing(
         while number < failed and fresh < ENOUGH:
             middle = np.int64(failing[number])
             number += 1
+            state[LISTS] += 1
             through[middle >> 6] |= np.uint64(1) << np.uint64(middle & 63)
             for place in range(links.shape[1]):
                 other = np.int64(links[middle, place])
@@ -346,7 +349,7 @@ def walk_all(
         if size == beam and key > pool[size - 1]:
             break
         here = row_of(key)
-        state[FOLLOWED_ROWS] += 1
+        state[LISTS] += 1
         fresh = np.int64(0)
         for place in range(links.shape[1]):
             other = np.int64(links[here, place])
@@ -416,9 +419,10 @@ def search_graph(
     queries float32[m, d]; the selection: `everything`, or words uint64[(n + 63) // 64] with
     `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1] with
     their entry row's code. `Int8Codes`: codes, scale, square, mean, limits. At least k places in
-    `beam`; `shortlist` rows are compared in full precision. `walk_limit` codes end a walk as
-    EXHAUSTED, `max_work` distances of both kinds or the `deadline` as INCOMPLETE (0: none). A walk
-    that met every passing row and compared all in full precision is EXACT.
+    `beam`; `shortlist` rows are compared in full precision. `walk_limit` codes and lists of links
+    end a walk as EXHAUSTED, `max_work` distances of both kinds or the `deadline` as INCOMPLETE (0:
+    none). A walk that met every passing row and compared all in full precision is EXACT. Work
+    counts codes, full-precision distances, links looked at and lists of links.
 
     Scratch: bits uint64[2 * words], keys int64[beam (+ n for one-hop)], rows int32[MOST_FRESH +
     places + beam].
@@ -435,11 +439,6 @@ def search_graph(
     full = np.int64(shortlist)
     if max_work > 0 and full > (max_work + 1) // 2:
         full = np.int64((max_work + 1) // 2)
-    limit, at_limit = np.int64(np.iinfo(np.int64).max), EXHAUSTED
-    if walk_limit > 0:
-        limit = np.int64(walk_limit)
-    if max_work > 0 and max_work - full < limit:
-        limit, at_limit = max_work - full, INCOMPLETE
     passing_only = everything or mode == TWO_HOP
     for number in range(queries.shape[0]):
         prepare_query(queries[number], metric, mean, code, parameters)
@@ -449,7 +448,9 @@ def search_graph(
             through[place] = np.uint64(0)
         for place in range(STATE):
             state[place] = 0
-        state[LIMIT], state[STATUS_AT_LIMIT], state[STATUS] = limit, at_limit, APPROXIMATE
+        state[CODES_LIMIT] = max_work - full if max_work > 0 else NO_LIMIT
+        state[WALK_LIMIT] = walk_limit if walk_limit > 0 else NO_LIMIT
+        state[STATUS] = APPROXIMATE
         if passing_only:
             met = walk_passing(
                 links,
@@ -521,4 +522,4 @@ def search_graph(
             status = EXHAUSTED
         out_found[number], out_status[number] = found, status
         out_work[number, CODES], out_work[number, FULL] = state[COMPARED], chosen
-        out_work[number, CHECKS], out_work[number, HOPS] = state[CHECKED], state[FOLLOWED_ROWS]
+        out_work[number, CHECKS], out_work[number, HOPS] = state[CHECKED], state[LISTS]

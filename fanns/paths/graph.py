@@ -30,8 +30,8 @@ class GraphParameters(NamedTuple):
 
     `mode`: ONE_HOP follows failing rows and collects the passing ones, TWO_HOP meets passing rows
     only. `ef`: rows of the beam, at least k are used. `rerank`: rows compared in full precision, at
-    least k and at most the beam are used. `walk_limit`: codes compared before the walk gives up
-    with status EXHAUSTED, 0 for no limit.
+    least k and at most the beam are used. `walk_limit`: codes compared and lists of links read, in
+    all, before the walk gives up with status EXHAUSTED; 0 for no limit.
     """
 
     mode: int
