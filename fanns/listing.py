@@ -245,10 +245,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
-    columns = {}
-    for name, kind in recipe.schema.items():
-        indexed = name in recipe.attributes
-        columns[name] = {"type": str(kind.to_arrow()), "indexed": indexed}
+    columns = {name: _column_info(snapshot, recipe, name) for name in recipe.schema}
     base = sum(weight.values())
     parts = [segment.calibration for segment in snapshot.segments]
     return {
@@ -269,3 +266,17 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         "seed": recipe.seed,
         "path": None if directory is None else str(directory.path),
     }
+
+
+def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any]:
+    """Type and role; for indexed columns also nulls, and distinct values where they can be told."""
+    out: dict[str, Any] = {
+        "type": str(recipe.schema[name].to_arrow()),
+        "indexed": name in recipe.attributes,
+    }
+    if out["indexed"]:
+        parts = [segment.attributes.statistics(name) for segment in snapshot.segments]
+        out["nulls"] = sum(part["nulls"] for part in parts)
+        # Segments have dictionaries of their own: only one segment's tells the number.
+        out["distinct"] = parts[0]["distinct"] if len(parts) == 1 else None
+    return out
