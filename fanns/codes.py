@@ -18,7 +18,7 @@ ALIGNMENT = 64
 
 CHUNK = 1024
 SAMPLE = 16_384
-"""Rows whose mean is subtracted; more change the error of the codes by less than 1 %."""
+"""Rows whose mean is subtracted: any mean is correct, a good one makes the codes finer."""
 
 
 class Int8Codes:

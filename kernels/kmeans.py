@@ -1,7 +1,7 @@
 """The two loops of k-means: the nearest centroid of each row, and the sums of each cluster.
 
 Distances are those of int8 codes: exact integer products, so the clusters are the same on every
-processor and for every number of threads, and as fast as BLAS on float32.
+processor and for every number of threads (BLAS gives no such promise).
 """
 
 from __future__ import annotations

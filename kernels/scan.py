@@ -29,7 +29,7 @@ EXACT, APPROXIMATE, INCOMPLETE, EXHAUSTED = 0, 1, 2, 3
 CODES, FULL, CHECKS, HOPS = 0, 1, 2, 3
 
 BLOCK = 1024
-"""Rows between two looks at the clock: some 20 microseconds of codes at d = 384."""
+"""Rows between two looks at the clock: 15 to 40 microseconds of codes at d = 384."""
 
 CODES_AHEAD = 8
 """Code rows asked for before they are needed, for lists and bitmaps."""
