@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from fanns.cli_options import (
     INDEX,
@@ -97,6 +99,7 @@ def build(
     the whole index is written, so a build that fails or is interrupted leaves it as it was.
     """
     from fanns import Index
+    from fanns.errors import IndexExistsError
 
     options |= {"id": id_, "keep_originals": not no_originals}
     source = list(data)
@@ -106,16 +109,19 @@ def build(
         return
     if output is None:
         raise click.UsageError("missing option -o: the directory of the new index")
-    sample = None if queries is None else read_vectors(queries).reshape(-1, _width(queries))
+    sample = None if queries is None else np.atleast_2d(read_vectors(queries))
     started = time.perf_counter()
-    with progress(quiet) as report:
-        index = Index.build(
-            source, path=output, overwrite=overwrite, queries=sample, progress=report, **options
-        )
+    try:
+        with progress(quiet) as report:
+            index = Index.build(
+                source, path=output, overwrite=overwrite, queries=sample, progress=report, **options
+            )
+    except IndexExistsError as error:
+        raise IndexExistsError(f"{output} exists; choose another path, or --overwrite") from error
     took = time.perf_counter() - started
     say(
         f"built {output}: {len(index):,} rows of {index.dimensions} dimensions in {took:.1f} s; "
-        f"try: fanns info {output}",
+        f"try: fanns info {shlex.quote(str(output))}",
         quiet,
     )
 
@@ -170,8 +176,6 @@ def warmup(index: Path | None, quiet: bool) -> None:
 
     started = time.perf_counter()
     if index is None:
-        import numpy as np
-
         vectors = np.random.default_rng(0).standard_normal((4096, 64)).astype(np.float32)
         made = fanns.Index.build({"embedding": vectors}, calibration="default")
         made.warmup()
@@ -179,10 +183,6 @@ def warmup(index: Path | None, quiet: bool) -> None:
         with fanns.open(index) as opened:
             opened.warmup()
     say(f"warm after {time.perf_counter() - started:.1f} s", quiet)
-
-
-def _width(path: Path) -> int:
-    return int(read_vectors(path).shape[-1])
 
 
 def _print_record(record: dict[str, Any], format_: str | None, output: Path | None) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 FORMATS = ("table", "json", "ndjson", "csv", "parquet")
-_PIPED_WIDTH = 160  # columns of a table that does not go to a terminal
+_PIPED_WIDTH = 160  # characters of a table that does not go to a terminal
+_SHORT = 24  # characters of a cell that is never cut, such as an id
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -109,24 +111,33 @@ def cell(value: Any) -> str:
 
 
 def render(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as text, as wide as the terminal; cells never wrap."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table as plain text, as wide as the terminal; long cells are cut, short columns are not."""
+    from rich.cells import cell_len, set_cell_size
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(Text(head), no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    terminal = sys.stdout.isatty()
-    made = io.StringIO()
-    console = Console(
-        file=made, width=None if terminal else _PIPED_WIDTH, force_terminal=terminal, emoji=False
-    )
-    console.print(table)
-    return "\n".join(line.rstrip() for line in made.getvalue().strip("\n").split("\n"))
+    lines = [list(heads), *(list(row) for row in rows)]
+    longest = [max(cell_len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPED_WIDTH
+    widths = _fit(longest, width - 2 * (len(longest) - 1))
+
+    def fill(text: str, size: int) -> str:
+        return set_cell_size(text, size - 1) + "…" if cell_len(text) > size else text
+
+    made = [
+        "  ".join(set_cell_size(fill(t, w), w) for t, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([made[0], "─" * min(width, sum(widths) + 2 * (len(widths) - 1)), *made[1:]])
+
+
+def _fit(longest: list[int], room: int) -> list[int]:
+    """Widths of columns: short ones whole, the rest sharing what is left of the room."""
+    widths = list(longest)
+    wide = sorted((w, i) for i, w in enumerate(longest) if w > _SHORT)
+    room -= sum(w for w in longest if w <= _SHORT)
+    for left, (w, i) in zip(range(len(wide), 0, -1), wide, strict=True):
+        widths[i] = min(w, max(_SHORT // 2, room // left))
+        room -= widths[i]
+    return widths
 
 
 def fields(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

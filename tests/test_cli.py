@@ -70,7 +70,7 @@ def test_build_tells_what_it_made(call: Any, folder: Path, tmp_path: Path) -> No
         assert set(opened.schema) == {"versions", "license", "title"}
         assert opened.model == "simulated"
     code, _, err = call("build", folder / "papers.parquet", "-o", target)
-    assert code == 1 and err.startswith("error:") and str(target) in err
+    assert code == 1 and err.startswith("error:") and str(target) in err and "--overwrite" in err
 
 
 def test_dry_run_writes_nothing(call: Any, folder: Path, tmp_path: Path) -> None:
@@ -332,6 +332,26 @@ def test_a_real_process(index: str, folder: Path) -> None:
     assert "\x1b[" not in done.stdout + done.stderr
     done = fanns_process("query", index, "--vector-file", str(folder / "q.npy"), "--where", "x =")
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_an_interrupted_build_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cut.fanns"
+    command = "from fanns.cli import main; main()"
+    args = ["build", str(folder / "papers.parquet"), "-o", str(target)]
+    # The signal comes when the data is read and the segment would be built.
+    interrupt = (
+        "import os, signal, fanns.segment as s;"
+        "s.build_segment = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT);"
+        "import fanns.building as b; b.build_segment = s.build_segment;"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", interrupt + command, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130 and done.stderr.strip() == "error: interrupted"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def test_demo_shows_every_kind_and_its_next_steps_work(
     assert "SIMULATED" in out
     table, _, rest = out.partition("Means over")
     lines = re.findall(
-        rf"^ ?({KINDS}) +([\d,]+) +([a-z0-9, ]+?)  +([\d.]+) +([\d.]+) ms", table, re.MULTILINE
+        rf"^({KINDS}) +([\d,]+) +([a-z0-9, ]+?)  +([\d.]+) +([\d.]+) ms", table, re.MULTILINE
     )
     assert [line[0] for line in lines] == KINDS.split("|")
     for _, matches, status, recall, _ in lines:

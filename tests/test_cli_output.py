@@ -63,3 +63,10 @@ def test_empty_tables(format_: str, tmp_path: Path) -> None:
     table = pa.table({"id": pa.array([], pa.int64())})
     out.write_table(table, format_, tmp_path / "x")
     assert (tmp_path / "x").exists()
+
+
+def test_tables_cut_long_cells_only() -> None:
+    text = out.render(["id", "title"], [["0123456789", "word" * 60]])
+    line = text.splitlines()[-1]
+    assert "0123456789" in line and line.endswith("…") and len(line) <= 160
+    assert "\x1b" not in text
