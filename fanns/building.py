@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.errors import CorruptIndexError, InputError
-from fanns.ingest import Ingest, read_table, split
+from fanns.ingest import SIMULATED, Ingest, read_table, split
 from fanns.kernels.distance import METRICS
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Progress, Segment, SegmentData, build_segment
@@ -162,6 +162,11 @@ def prepare_data(
     ingest = split(table, vector=vector, id=id or "id", attributes=attributes, store=store)
     threads = threads or available_threads()
     check_rows(ingest, metric, threads)
+    if ingest.model == SIMULATED and model not in (None, SIMULATED):
+        raise InputError(
+            f"model={model!r}: these vectors are simulated, no text encoder made them; "
+            "build from vectors of that model to query by text"
+        )
     recipe = Recipe(
         metric=metric,
         dimensions=ingest.vectors.shape[1],

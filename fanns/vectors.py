@@ -168,15 +168,21 @@ def accept_queries(queries: Any, d: int, metric: int) -> npt.NDArray[np.float32]
 
     Raises InputError for another dimension or type, NaN, infinity, or zero under cosine.
     """
-    given = queries if isinstance(queries, np.ndarray) else np.asarray(queries)
+    try:
+        given = queries if isinstance(queries, np.ndarray) else np.asarray(queries)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"query: expected an array of numbers [d] or [m, d]: {error}") from error
     if given.ndim == 1:
         given = given.reshape(1, -1)
     if given.ndim != 2 or given.shape[1] != d:
         raise InputError(f"query: expected {d} dimensions, got an array of shape {given.shape}")
-    if given.dtype.kind not in "fiu":
+    if given.dtype == np.float32:
+        result = np.ascontiguousarray(given)
+    elif given.dtype.kind not in "fiu":
         raise InputError(f"query: expected numbers, got {given.dtype}")
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(given, dtype=np.float32)
+    else:
+        with np.errstate(over="ignore"):
+            result = np.ascontiguousarray(given, dtype=np.float32)
     if not result.flags.writeable:
         result = result.copy()  # kernels would be compiled once more for a read-only query
     for number in range(len(result)):

@@ -396,9 +396,10 @@ def test_bad_arguments_are_named(
         (np.zeros(47, np.float32), "48"),
         (np.zeros((2, 3, 48), np.float32), "48"),
         (np.array(["a"] * 48), "numbers"),
+        ([[1.0], [1.0, 2.0]], "numbers"),
     ],
 )
-def test_bad_queries_are_named(index: fanns.Index, query: np.ndarray, told: str) -> None:
+def test_bad_queries_are_named(index: fanns.Index, query: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         index.search(query)
 
@@ -470,3 +471,8 @@ def test_public_names_are_these() -> None:
     assert sorted(fanns.__all__) == fanns.__all__
     for name in fanns.__all__:
         assert hasattr(fanns, name)
+
+
+def test_simulated_vectors_take_no_model(table: pa.Table) -> None:
+    with pytest.raises(InputError, match="simulated"):
+        fanns.Index.plan_build(table, model="some/encoder")
