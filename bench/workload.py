@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,57 +13,56 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-BUCKETS = (10, 50, 100)
+BUCKETS = 100  # values of the random column, each on 1 % of the rows
+ORDERED = ("bucket", "submitted_date")
+SHARES = (10, 2, 1)  # per cent that pass its filters
 Rows = NDArray[np.int64]
 
 
 class Postings:
-    """What a user of faiss keeps beside it to filter: the rows of each value, dates in order."""
+    """What a user of faiss keeps beside it to filter: the rows of each value, and rows in order."""
 
     def __init__(self, table: pa.Table) -> None:
-        self.values: dict[tuple[str, Any], Rows] = {}
-        for count in BUCKETS:
-            self._add(f"bucket{count}", table[f"bucket{count}"].to_numpy(), np.arange(len(table)))
         lists = table["categories"].combine_chunks()
         parents = pc.list_parent_indices(lists).to_numpy()
-        self._add("category", np.asarray(lists.flatten().to_pylist(), dtype=object), parents)
-        self.days = table["submitted_date"].cast(pa.int32()).to_numpy()
-        self.by_day = np.argsort(self.days, kind="stable")
-        self.sorted_days = self.days[self.by_day]
-
-    def _add(self, column: str, values: NDArray[Any], rows: Rows) -> None:
-        names, codes = np.unique(values, return_inverse=True)
+        names, codes = np.unique(lists.flatten().to_pylist(), return_inverse=True)
         order = np.argsort(codes, kind="stable")
         bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
-        for number, name in enumerate(names.tolist()):
-            part = rows[order[bounds[number] : bounds[number + 1]]]
-            self.values[column, name] = np.unique(part).astype(np.int64)
+        self.categories: dict[str, Rows] = {
+            name: np.unique(parents[order[bounds[i] : bounds[i + 1]]]).astype(np.int64)
+            for i, name in enumerate(names.tolist())
+        }
+        self.columns = {name: table[name].cast(pa.int32()).to_numpy() for name in ORDERED}
+        self.orders = {name: np.argsort(v, kind="stable") for name, v in self.columns.items()}
+        self.sorted = {name: v[self.orders[name]] for name, v in self.columns.items()}
 
     def rows(self, condition: Condition) -> Rows:
         """The passing rows, int64, of a condition that is not empty."""
-        if condition.value is None:
-            assert condition.days is not None
-            low = np.searchsorted(self.sorted_days, condition.days[0], side="left")
-            high = np.searchsorted(self.sorted_days, condition.days[1], side="right")
-            return self.by_day[low:high]
-        rows = self.values[condition.value]
-        if condition.days is None:
+        if condition.category is None:
+            assert condition.span is not None
+            name, first, last = condition.span
+            low = np.searchsorted(self.sorted[name], first, side="left")
+            high = np.searchsorted(self.sorted[name], last, side="right")
+            return self.orders[name][low:high]
+        rows = self.categories[condition.category]
+        if condition.span is None:
             return rows
-        days = self.days[rows]
-        kept: Rows = rows[(days >= condition.days[0]) & (days <= condition.days[1])]
+        name, first, last = condition.span
+        values = self.columns[name][rows]
+        kept: Rows = rows[(values >= first) & (values <= last)]
         return kept
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A query's filter as the peers read it: one value of a column, a range of days, or both."""
+    """A query's filter as the peers read it: a category, a range (column, first, last), or both."""
 
-    value: tuple[str, Any] | None = None
-    days: tuple[int, int] | None = None
+    category: str | None = None
+    span: tuple[str, int, int] | None = None
 
     @property
     def empty(self) -> bool:
-        return self.value is None and self.days is None
+        return self.category is None and self.span is None
 
 
 @dataclass(slots=True)
@@ -85,16 +84,13 @@ class Cell:
 
 
 def load(folder: Path, rows: int, queries: int) -> tuple[pa.Table, pa.Table]:
-    """Papers with random bucket columns, and queries; the records' own ids are kept as text."""
+    """Papers with a random column `bucket`, and queries. Ids are row numbers, for all engines."""
     files = sorted(folder.glob("papers-*.parquet"))
     if not files:
         raise FileNotFoundError(f"no papers-*.parquet in {folder}")
     table = pa.concat_tables([pq.read_table(file) for file in files]).slice(0, rows)
-    table = table.rename_columns([n if n != "id" else "paper" for n in table.column_names])
-    rng = np.random.default_rng(1)
-    for count in BUCKETS:
-        values = rng.permutation(len(table)).astype(np.int32) % count
-        table = table.append_column(f"bucket{count}", pa.array(values))
+    values = np.random.default_rng(1).permutation(len(table)).astype(np.int32) % BUCKETS
+    table = table.drop_columns("id").append_column("bucket", pa.array(values))
     return table, pq.read_table(folder / "queries.parquet").slice(0, queries)
 
 
@@ -116,57 +112,54 @@ def make_cells(table: pa.Table, queries: pa.Table) -> list[Cell]:
     primary = table["primary_category"].to_pylist()
     other = [primary[i] for i in rng.integers(0, len(table), m)]
 
-    def window(share: float) -> Callable[[int], tuple[int, int]]:
+    def window(share: float) -> list[tuple[str, int, int]]:
         width = max(1, int(len(days) * share))
         starts = rng.integers(0, len(days) - width, m)
-        return lambda i: (int(days[starts[i]]), int(days[starts[i] + width - 1]))
+        return [("submitted_date", int(days[i]), int(days[i + width - 1])) for i in starts]
+
+    def buckets(share: int) -> list[tuple[str, int, int]]:
+        starts = rng.integers(0, BUCKETS - share + 1, m).tolist()
+        return [("bucket", start, start + share - 1) for start in starts]
 
     cells = [Cell("unfiltered", None, [{} for _ in range(m)], [Condition() for _ in range(m)])]
-    for count in BUCKETS:
-        values = rng.integers(0, count, m).tolist()
-        cells.append(_bucket_cell(count, values))
-    cells.append(_cell("own category", m, category=own))
-    cells.append(_cell("random category", m, category=other))
-    cells.append(_cell("date 10 %", m, days=window(0.10)))
-    cells.append(_cell("date 1 %", m, days=window(0.01)))
-    cells.append(_cell("category and date", m, category=own, days=window(0.10)))
+    cells += [_cell(f"random {share} %", m, spans=buckets(share)) for share in SHARES]
+    cells.append(_cell("own category", m, categories=own))
+    cells.append(_cell("random category", m, categories=other))
+    cells.append(_cell("date 10 %", m, spans=window(0.10)))
+    cells.append(_cell("date 1 %", m, spans=window(0.01)))
+    cells.append(_cell("category and date", m, categories=own, spans=window(0.10)))
     return cells
-
-
-def _bucket_cell(count: int, values: Sequence[int]) -> Cell:
-    column = f"bucket{count}"
-    return Cell(
-        f"random {100 // count} %",
-        f"{column} = :value",
-        [{"value": value} for value in values],
-        [Condition((column, value)) for value in values],
-    )
 
 
 def _cell(
     name: str,
     m: int,
-    category: Sequence[str] | None = None,
-    days: Callable[[int], tuple[int, int]] | None = None,
+    categories: Sequence[str] | None = None,
+    spans: Sequence[tuple[str, int, int]] | None = None,
 ) -> Cell:
     clauses = []
     params: list[dict[str, Any]] = [{} for _ in range(m)]
-    ranges = [None if days is None else days(i) for i in range(m)]
-    if category is not None:
+    if categories is not None:
         clauses.append("list_contains(categories, :category)")
         for i in range(m):
-            params[i]["category"] = category[i]
-    if days is not None:
-        clauses.append("submitted_date BETWEEN :first AND :last")
-        for i, span in enumerate(ranges):
-            assert span is not None
-            first, last = (np.datetime64(day, "D").item() for day in span)
-            params[i] |= {"first": first, "last": last}
+            params[i]["category"] = categories[i]
+    if spans is not None:
+        column = spans[0][0]
+        clauses.append(f"{column} BETWEEN :first AND :last")
+        for i, (_, first, last) in enumerate(spans):
+            params[i] |= {"first": _value(column, first), "last": _value(column, last)}
     conditions = [
-        Condition(None if category is None else ("category", category[i]), ranges[i])
+        Condition(
+            None if categories is None else categories[i], None if spans is None else spans[i]
+        )
         for i in range(m)
     ]
     return Cell(name, " AND ".join(clauses), params, conditions)
+
+
+def _value(column: str, value: int) -> Any:
+    """What a user would pass: a date for a column of dates."""
+    return value if column == "bucket" else np.datetime64(value, "D").item()
 
 
 def add_truth(
