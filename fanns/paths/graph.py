@@ -41,12 +41,26 @@ class GraphParameters(NamedTuple):
 
 
 class _Scratch(threading.local):
-    """Buffers of one thread, grown when a search needs more."""
+    """Buffers of one thread: bitmaps, keys, rows."""
 
     def __init__(self) -> None:
-        self.bits = np.empty(0, np.uint64)
-        self.keys = np.empty(0, np.int64)
-        self.rows = np.empty(0, np.int32)
+        self.held: tuple[Array, Array, Array] = (
+            np.empty(0, np.uint64),
+            np.empty(0, np.int64),
+            np.empty(0, np.int32),
+        )
+
+    def grown(self, bits: int, keys: int, rows: int) -> tuple[Array, Array, Array]:
+        """The buffers, each at least as long as asked for."""
+        old = self.held
+        sizes = (bits, keys, rows)
+        if any(len(array) < size for array, size in zip(old, sizes, strict=True)):
+            self.held = (
+                np.empty(max(bits, len(old[0])), np.uint64),
+                np.empty(max(keys, len(old[1])), np.int64),
+                np.empty(max(rows, len(old[2])), np.int32),
+            )
+        return self.held
 
 
 class GraphPath:
@@ -69,7 +83,7 @@ class GraphPath:
     ) -> None:
         self.links = frozen(links)
         self.entries = frozen(entries)
-        self._words = (vectors.n + 63) >> 6
+        self._n, self._places = self.links.shape
         self._scratch = _Scratch()
         self._arrays = (
             self.links,
@@ -200,33 +214,27 @@ class GraphPath:
             np.empty((m, 4), np.int64),
         )
         mode, ef, rerank, walk_limit = parameters
-        everything = selection.is_all
-        beam = max(ef, k)
-        scratch = self._scratch
-        needed = beam
-        if mode == ONE_HOP and not everything:
-            needed += self.links.shape[0]
-        if len(scratch.bits) < 2 * self._words:
-            scratch.bits = np.empty(2 * self._words, np.uint64)
-        if len(scratch.keys) < needed:
-            scratch.keys = np.empty(needed, np.int64)
-        if len(scratch.rows) < MOST_FRESH + self.links.shape[1] + beam:
-            scratch.rows = np.empty(MOST_FRESH + self.links.shape[1] + beam, np.int32)
+        max_work, deadline = budget
+        count, n, places = selection.count, self._n, self._places
+        everything = count == n
+        beam = ef if ef > k else k
+        keys = beam if mode == TWO_HOP or everything else beam + n
+        held = self._scratch.held
+        if len(held[1]) < keys or len(held[2]) < MOST_FRESH + places + beam:
+            held = self._scratch.grown(2 * (n + 63 >> 6), keys, MOST_FRESH + places + beam)
         search_graph(
             queries,
             everything,
             _NO_WORDS if everything else selection.words(),
-            selection.count,
+            count,
             *self._arrays,
             mode,
             beam,
             min(max(rerank, k), beam),
             walk_limit,
-            budget.max_work,
-            budget.deadline_ns,
-            scratch.bits,
-            scratch.keys,
-            scratch.rows,
+            max_work,
+            deadline,
+            *held,
             *answers,
         )
         return answers

@@ -16,17 +16,24 @@ from fanns.kernels.jit import Array, frozen
 from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
 
-PLACES = 64
-"""Links a row can hold: 256 bytes a row, a sixth of a float32 vector of 384 dimensions."""
+PLACES = 48
+"""Links a row can hold: 192 bytes a row, an eighth of a float32 vector of 384 dimensions.
 
-DEGREE = 40
+Measured on 100,000 abstracts: 64 places with a degree of 40 or 50 need as many codes for a recall,
+filtered or not, within 3 %."""
+
+DEGREE = 32
 """Links a row keeps when it is pruned (R of DiskANN)."""
 
 BEAM = 100
-"""Width of the search for a row's neighbours (L of DiskANN)."""
+"""Width of the search for a row's neighbours (L of DiskANN).
 
-ALPHA = 1.1
-"""A candidate is dropped when a kept row is closer to it by this factor than the new row is."""
+200 saves 2 % of the codes of a search and doubles the build; 64 costs 6 % and saves a third."""
+
+ALPHA = 1.05
+"""A candidate is dropped when a kept row is closer to it by this factor than the new row is.
+
+Codes for recall 0.99 of unfiltered searches: 1690 at 1.02, 1710 at 1.05, 1980 at 1.1, 2100 at 1.2."""
 
 STARTS = 4
 """Entry rows that the search for a new row begins at."""
