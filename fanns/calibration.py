@@ -1,9 +1,10 @@
 """The cost model's constants and the recall curves, measured once at build and stored.
 
 A curve belongs to one kind of walk. At each calibrated selectivity it holds, for each recall
-target, the beam width that reached the target and the codes the walk then compared. The masks are
-synthetic: random rows, and rows of clusters far from the query (the hard case for a walk); the
-wider beam of the two is kept, so that a correlated filter does not cost recall.
+target, the beam width that reached the target and the work of the walk: codes compared and lists
+of links read. The masks are
+synthetic: random rows, and rows of clusters that most queries are far from. The latter, run with
+just those queries, give curves of their own: a walk is then several times dearer.
 
 Queries are the caller's sample, or rows of the data moved part of the way to other rows.
 """
@@ -30,6 +31,11 @@ TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 BEAMS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640)
 ONE_HOP, TWO_HOP = 0, 1
 MODE_NAMES = ("one-hop", "two-hop")
+# A query is far from the rows of a filter when the pass-rate near it is below this share of the
+# overall one.
+FAR = 0.5
+# Fewer far queries than this tell nothing.
+FEWEST_FAR = 16
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
 GRIDS = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
 
@@ -47,18 +53,19 @@ class Costs:
 class Curve:
     """Beam and work of one kind of walk by selectivity (falling) and target (as TARGETS).
 
-    `beams[i][j]` and `codes[i][j]` belong to `selectivities[i]` and `TARGETS[j]`; 0 means that no
-    beam reached the target there.
+    `codes` counts lists of links as well. `beams[i][j]` and `codes[i][j]` belong to `selectivities[i]` and `TARGETS[j]`; 0 means that no
+    beam reached the target there. `far`: for queries that the filter avoids.
     """
 
     mode: int
+    far: bool
     selectivities: tuple[float, ...]
     beams: tuple[tuple[float, ...], ...]
     codes: tuple[tuple[float, ...], ...]
 
     @property
     def name(self) -> str:
-        return MODE_NAMES[self.mode]
+        return MODE_NAMES[self.mode] + (" far" if self.far else "")
 
     def at(self, selectivity: float, target: float) -> tuple[float, float] | None:
         """Beam and codes for a target at a selectivity, log-log between calibrated points.
@@ -120,6 +127,7 @@ class Calibration:
             curves = tuple(
                 Curve(
                     int(curve["mode"]),
+                    bool(curve["far"]),
                     tuple(curve["selectivities"]),
                     tuple(tuple(row) for row in curve["beams"]),
                     tuple(tuple(row) for row in curve["codes"]),
@@ -149,34 +157,26 @@ DEFAULT = Calibration(
     curves=(
         Curve(
             ONE_HOP,
-            (1.0, 0.5, 0.2),
-            (
-                (28, 56, 80, 160, 224, 640),
-                (40, 80, 112, 224, 320, 896),
-                (80, 160, 224, 448, 640, 0),
-            ),
-            (
-                (500, 800, 1000, 1800, 2400, 6000),
-                (700, 1100, 1500, 2600, 3500, 8000),
-                (1200, 2000, 2800, 5000, 7000, 0),
-            ),
+            False,
+            (1.0, 0.5),
+            ((14, 28, 56, 160, 224, 640), (14, 28, 40, 80, 112, 448)),
+            ((550, 900, 1_500, 3_200, 4_200, 9_000), (850, 1_300, 1_700, 2_700, 3_500, 9_500)),
         ),
         Curve(
             TWO_HOP,
-            (0.5, 0.2, 0.1, 0.05, 0.02),
+            False,
+            (0.5, 0.2, 0.1, 0.05),
             (
-                (40, 80, 112, 224, 320, 896),
-                (40, 80, 112, 224, 320, 896),
-                (40, 80, 112, 224, 320, 896),
-                (56, 112, 160, 320, 448, 0),
-                (80, 160, 224, 448, 0, 0),
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
             ),
             (
-                (700, 1100, 1500, 2600, 3500, 8000),
-                (600, 1000, 1300, 2300, 3100, 7000),
-                (600, 1000, 1300, 2300, 3100, 7000),
-                (700, 1200, 1600, 2700, 3500, 0),
-                (900, 1500, 2000, 3200, 0, 0),
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (900, 1_300, 2_000, 3_000, 4_000, 8_000),
             ),
         ),
     ),
@@ -194,6 +194,8 @@ class Bench(Protocol):
     def graph(self) -> Any: ...
     @property
     def clusters(self) -> Any: ...
+    @property
+    def locality(self) -> Any: ...
 
 
 def measure(
@@ -224,23 +226,19 @@ def measure(
     shortlist = max(k + 8, math.ceil(max(depths) * k))
     steps = [(mode, s) for mode, grid in GRIDS.items() for s in grid]
     steps = [(mode, s) for mode, s in steps if s * segment.n >= 20 * k]
-    rows: dict[int, list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {0: [], 1: []}
+    rows: dict[tuple[int, bool], list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {}
     times: list[tuple[float, float]] = []
     masks = {s: _masks(segment, queries, s, rng) for s in sorted({s for _, s in steps})}
     for done, (mode, s) in enumerate(steps):
-        beams = np.ones(len(TARGETS))
-        codes = np.zeros(len(TARGETS))
-        for selection, chosen in masks[s]:
-            found = _ladder(segment, queries[chosen], selection, mode, k, shortlist, times)
-            beams = np.where((found[0] == 0) | (beams == 0), 0, np.maximum(beams, found[0]))
-            codes = np.maximum(codes, found[1])
-        rows[mode].append((s, tuple(beams.tolist()), tuple(codes.tolist())))
+        for far, selection, chosen in masks[s]:
+            beams, codes = _ladder(segment, chosen, selection, mode, k, shortlist, times)
+            point = (s, tuple(beams.tolist()), tuple(codes.tolist()))
+            rows.setdefault((mode, far), []).append(point)
         if progress is not None:
             progress(done + 1, len(steps))
     curves = tuple(
-        Curve(mode, *(tuple(part) for part in zip(*points, strict=True)))
-        for mode, points in rows.items()
-        if points
+        Curve(mode, far, *(tuple(part) for part in zip(*points, strict=True)))
+        for (mode, far), points in rows.items()
     )
     return Calibration(
         source, k, scan_costs, _graph_costs(times, shortlist, scan_costs), depths, curves
@@ -267,28 +265,24 @@ def sample_queries(vectors: np.ndarray, seed: int, count: int = 128) -> np.ndarr
 
 def _masks(
     segment: Bench, queries: np.ndarray, s: float, rng: np.random.Generator
-) -> list[tuple[Selection, np.ndarray]]:
-    """Selections of a share s, each with the queries (bool[m]) to run under it."""
+) -> list[tuple[bool, Selection, np.ndarray]]:
+    """Selections of a share s with the queries to run under each, and whether those are far."""
     n = segment.n
     if s >= 1.0:
-        return [(Selection.all(n), np.ones(len(queries), bool))]
-    random = rng.random(n) < s
-    out = [(Selection.from_mask(random), np.ones(len(queries), bool))]
+        return [(False, Selection.all(n), queries)]
+    out = [(False, Selection.from_mask(rng.random(n) < s), queries)]
     # Rows around a random centre: most queries lie far from it.
-    offsets, centroids = segment.clusters.offsets, segment.clusters.centroids
-    if len(centroids) < 8:
-        return out
+    offsets, centroids = segment.clusters
     centre = centroids[rng.integers(len(centroids))]
     near = np.argsort(((centroids - centre) ** 2).sum(1), kind="stable")
     sizes = np.diff(offsets)[near]
-    taken = near[: max(1, int(np.searchsorted(np.cumsum(sizes), s * n)))]
     mask = np.zeros(n, bool)
-    for cluster in taken:
+    for cluster in near[: max(1, int(np.searchsorted(np.cumsum(sizes), s * n)))]:
         mask[offsets[cluster] : offsets[cluster + 1]] = True
-    own = np.argmin((centroids**2).sum(1)[None] - 2 * queries @ centroids.T, axis=1)
-    outside = ~np.isin(own, taken)
-    if outside.sum() >= 16 and 20 <= mask.sum() < n:
-        out.append((Selection.from_mask(mask), outside))
+    selection = Selection.from_mask(mask)
+    far = segment.locality.lift(queries, selection) < FAR
+    if far.sum() >= FEWEST_FAR:
+        out.append((True, selection, np.ascontiguousarray(queries[far])))
     return out
 
 
@@ -330,7 +324,8 @@ def _ladder(
         found = segment.graph.search(queries, selection, k, parameters, Budget())
         took = (time.thread_time_ns() - begun) / len(queries)
         recalls = _recalls(found, truth)
-        compared = float(found.work[:, 0].mean())
+        # Reading a list of links costs a walk as much as comparing a code, and counts as one.
+        compared = float((found.work[:, 0] + found.work[:, 3]).mean())
         times.append((compared, took))
         # One standard error of safety: the sample is small.
         sure = recalls.mean() - recalls.std() / math.sqrt(len(recalls))
@@ -360,26 +355,27 @@ def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -
 
 
 def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
-    """Time two sizes of scan, both kinds, one query at a time; the medians give the line."""
+    """Time two sizes of scan, both kinds, one query at a time; the medians give the line.
+
+    Every query gets rows of its own: rows that the caches still hold would look three times cheaper.
+    """
     n = segment.n
     few, many = max(1, n // 100), max(1, n // 8)
-    rows = {
-        size: Selection.from_rows(np.sort(rng.choice(n, size, replace=False)).astype(np.int32), n)
-        for size in (few, many)
-    }
 
     def timed(size: int, shortlist: int) -> float:
         taken = []
         for query in queries[:12]:
+            rows = np.sort(rng.choice(n, size, replace=False)).astype(np.int32)
+            selection = Selection.from_rows(rows, n)
             begun = time.thread_time_ns()
-            segment.scan.search(query[None], rows[size], 10, ScanParameters(shortlist), Budget())
+            segment.scan.search(query[None], selection, 10, ScanParameters(shortlist), Budget())
             taken.append(time.thread_time_ns() - begun)
-        return float(np.median(taken[2:])) if len(taken) > 4 else float(np.median(taken))
+        return float(np.median(taken))
 
     span = max(many - few, 1)
-    code_ns = max((timed(many, 20) - timed(few, 20)) / span, 1.0)
+    code_ns = max((timed(many, 40) - timed(few, 40)) / span, 1.0)
     exact_ns = max((timed(many, 0) - timed(few, 0)) / span, 1.0)
-    fixed = max(timed(few, 20) - few * code_ns - 20 * exact_ns, 1_000.0)
+    fixed = max(timed(few, 40) - few * code_ns, 1_000.0)
     return Costs(fixed, code_ns, exact_ns)
 
 

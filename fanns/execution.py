@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fanns.calibration import FAR
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.planner import Plan, choose, scan_plan
+from fanns.planner import Plan, asks_for_lift, choose, scan_plan
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -55,12 +56,22 @@ class Trace(NamedTuple):
     rows: int
     matches: int
     plan: Plan
+    lift: np.ndarray | None  # float64 of the group's queries, where the planner asked for it
+    members: np.ndarray | None  # numbers of the queries that ran so, None for all
     fallback: str | None
-    took_ns: int
-    work: np.ndarray
+    took_ns: int  # by all of them
+    work: np.ndarray  # int64[group, 4]
 
-    def report(self) -> SegmentReport:
-        plan = self.plan
+    def place(self, query: int) -> int:
+        """Where a query stands in the group, -1 when another plan ran for it."""
+        if self.members is None:
+            return query
+        places = np.flatnonzero(self.members == query)
+        return int(places[0]) if len(places) else -1
+
+    def report(self, query: int) -> SegmentReport:
+        """What was done for one query; time is the group's mean."""
+        plan, place = self.plan, self.place(query)
         return SegmentReport(
             rows=self.rows,
             matches=self.matches,
@@ -68,14 +79,15 @@ class Trace(NamedTuple):
             parameters=plan.parameters._asdict(),
             reason=plan.reason,
             predicted_us=plan.predicted_ns / 1e3,
-            actual_us=self.took_ns / 1e3,
+            actual_us=self.took_ns / len(self.work) / 1e3,
             predicted_codes=plan.predicted_codes,
-            work=tuple(int(value) for value in self.work),
+            work=tuple(int(value) for value in self.work[place]),
             rejected=tuple(
                 (path, None if cost is None else cost / 1e3, why)
                 for path, cost, why in plan.rejected
             ),
             fallback=self.fallback,
+            lift=None if self.lift is None else float(self.lift[place]),
         )
 
 
@@ -108,23 +120,70 @@ def answer(
         if wanted == 0:
             continue
         budget = Budget(max(left, 1) if options.max_work else 0, deadline)
-        plan = _plan(segment, selection.count, wanted, options)
-        begun = time.perf_counter_ns()
-        found, fallback = _run(segment, plan, queries, selection, wanted, budget, options)
-        took = time.perf_counter_ns() - begun
-        work = found.work[0] if len(queries) == 1 else found.work.sum(0)
-        if left:
-            left -= int(work[0] + work[1]) // max(len(queries), 1)
+        found = _answer_segment(segment, selection, queries, wanted, budget, options, traces)
+        if left and len(queries):
+            left -= int(found.work[:, :2].sum()) // len(queries)
         parts.append((number, found))
-        traces.append(Trace(segment.n, selection.count, plan, fallback, took, work))
     if len(parts) == 1:
         return _single(*parts[0]), traces
     return [_merge(segments, parts, i, k) for i in range(len(queries))], traces
 
 
-def _plan(segment: Segment, count: int, k: int, options: Options) -> Plan:
+def _answer_segment(
+    segment: Segment,
+    selection: Selection,
+    queries: np.ndarray,
+    k: int,
+    budget: Budget,
+    options: Options,
+    traces: list[Trace],
+) -> Answers:
+    """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
+    lift = None
+    if asks_for_lift(segment.calibration, segment.n, selection.count, options.exact, options.only):
+        lift = segment.locality.lift(queries, selection)
+        far = lift < FAR
+        if 0 < far.sum() < len(queries):
+            groups = [np.flatnonzero(~far), np.flatnonzero(far)]
+            made = [
+                _answer_group(
+                    segment, selection, queries, k, budget, options, traces, members, lift
+                )
+                for members in groups
+            ]
+            back = np.argsort(np.concatenate(groups), kind="stable")
+            return Answers(*(np.concatenate(part)[back] for part in zip(*made, strict=True)))
+    return _answer_group(segment, selection, queries, k, budget, options, traces, None, lift)
+
+
+def _answer_group(
+    segment: Segment,
+    selection: Selection,
+    queries: np.ndarray,
+    k: int,
+    budget: Budget,
+    options: Options,
+    traces: list[Trace],
+    members: np.ndarray | None,
+    lift: np.ndarray | None,
+) -> Answers:
+    """Run one plan for the queries of one kind."""
+    if members is not None and lift is not None:
+        queries, lift = np.ascontiguousarray(queries[members]), lift[members]
+    far = lift is not None and len(lift) > 0 and bool(lift[0] < FAR)
+    plan = _plan(segment, selection.count, k, far, options)
+    begun = time.perf_counter_ns()
+    found, fallback = _run(segment, plan, queries, selection, k, budget, options)
+    took = time.perf_counter_ns() - begun
+    traces.append(
+        Trace(segment.n, selection.count, plan, lift, members, fallback, took, found.work)
+    )
+    return found
+
+
+def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
     """The planner's choice, remembered: it follows from these numbers alone."""
-    key = (count, k, options.recall, options.exact, options.only)
+    key = (count, k, far, options.recall, options.exact, options.only)
     plan = segment.plans.get(key)
     if plan is None:
         if len(segment.plans) >= PLANS:
@@ -135,6 +194,7 @@ def _plan(segment: Segment, count: int, k: int, options: Options) -> Plan:
             count,
             k,
             options.recall,
+            far=far,
             exact=options.exact,
             has_graph=segment.has_graph,
             only=options.only,

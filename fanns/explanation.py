@@ -17,6 +17,7 @@ class SegmentReport:
         work: codes compared, full-precision distances, predicate checks, hops.
         rejected: (path, predicted microseconds or None, why not) of the other plans.
         fallback: the path that finished the search when the first ran out of its budget.
+        lift: the pass-rate near the query over that of all rows, where the plan depends on it.
     """
 
     rows: int
@@ -30,6 +31,7 @@ class SegmentReport:
     work: tuple[int, ...]
     rejected: tuple[tuple[str, float | None, str], ...]
     fallback: str | None = None
+    lift: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def _segment_lines(number: int, part: SegmentReport, many: bool) -> list[str]:
         f" predicted {part.predicted_codes:,.0f} codes, compared {codes:,};"
         f" full-precision distances {full:,}, predicate checks {checks:,}, hops {hops:,}",
     ]
+    if part.lift is not None:
+        lines.append(f"         pass-rate near the query: {part.lift:.2f} times the overall one")
     if part.fallback:
         lines.append(f"         finished by {part.fallback}: the walk's budget ended")
     for path, predicted, why in part.rejected:

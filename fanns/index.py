@@ -274,7 +274,7 @@ class Index:
             return found[0] if single else BatchHits(found)
         names = self._known(columns)
         parts = self._answers(queries, single, k + offset, where, params, nulls, options)
-        hits = [self._hits(part, offset, radius, names, note) for part, note in parts]
+        hits = [self._hits(part, offset, radius, names, note, query) for query, part, note in parts]
         return hits[0] if single else BatchHits(hits)
 
     def _answers(
@@ -286,7 +286,7 @@ class Index:
         params: Mapping[str, Any] | None,
         nulls: str | None,
         options: Options,
-    ) -> list[tuple[Answer, Note]]:
+    ) -> list[tuple[int, Answer, Note]]:
         snapshot = self._snapshot
         k = min(k, snapshot.rows)
         each = filters_of(where, params, single, len(queries))
@@ -302,7 +302,7 @@ class Index:
 
     def _answer_all(
         self, snapshot: Snapshot, queries: np.ndarray, k: int, ready: Prepared, options: Options
-    ) -> list[tuple[Answer, Note]]:
+    ) -> list[tuple[int, Answer, Note]]:
         begun = perf_counter_ns()
         selections = ready.selections()
         filtered = perf_counter_ns()
@@ -310,10 +310,16 @@ class Index:
         note = Note(
             snapshot, ready, k, options, filtered - begun, perf_counter_ns() - filtered, traces
         )
-        return [(part, note) for part in answers]
+        return [(query, part, note) for query, part in enumerate(answers)]
 
     def _hits(
-        self, found: Answer, offset: int, radius: float | None, names: Sequence[str], note: Note
+        self,
+        found: Answer,
+        offset: int,
+        radius: float | None,
+        names: Sequence[str],
+        note: Note,
+        query: int,
     ) -> Hits:
         snapshot = note.snapshot
         segments, rows, distances = found.segments, found.rows, found.distances
@@ -329,7 +335,7 @@ class Index:
             self.metric,
             found.work,
             (self._source(snapshot), segments, rows),
-            lambda: note.explanation(len(rows), STATUSES[found.status]),
+            lambda: note.explanation(query, len(rows), STATUSES[found.status]),
         )
         hits.prefetched = tuple(names)
         return hits

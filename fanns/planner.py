@@ -3,7 +3,8 @@
 The planner knows sizes, the recall target and the calibration; it does not know how a path works
 inside. It returns a `Plan`, a value that `search` runs and `explain` prints.
 
-Cost of a scan  = fixed + codes * ns per code + shortlist * ns per full-precision distance.
+Cost of a scan  = fixed + codes * ns per code; the fixed part holds the few distances in full
+precision that prove the answer. A selection within the shortlist is compared in full precision.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
 walk at this selectivity and recall target (log-log interpolation between calibrated points).
 Both are predictions of one thread's time; the constants come from `calibration`.
@@ -19,12 +20,11 @@ from fanns.calibration import Calibration, Curve
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
-# Below this many passing rows the full-precision scan is taken without looking further: it is
-# exact, and cheaper than any bookkeeping.
-SMALL = 256
 # Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
 # with 1.8 k, 99 % with 4 k and all with 6 k; each row more costs about 0.1 us.
 LIKELY, SURE = 4, 6
+# A scan of less than this is taken without asking whether the filter avoids the query.
+LIFT_NS = 60_000
 # A walk may spend this multiple of the scan's predicted cost before the scan takes over.
 REGRET = 1.0
 
@@ -54,11 +54,11 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
     costs = calibration.scan
     # The wider the shortlist, the more often the codes alone prove the answer exact.
     shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k)
-    if count <= max(SMALL, shortlist):
+    if count <= shortlist:
         predicted = costs.fixed_ns + count * costs.exact_ns
         why = "few rows pass: all in full precision"
         return Plan("scan", ScanParameters(0), predicted, 0, why)
-    predicted = costs.fixed_ns + count * costs.code_ns + shortlist * costs.exact_ns
+    predicted = costs.fixed_ns + count * costs.code_ns
     why = "exact asked for" if exact else "least predicted cost"
     return Plan("scan", ScanParameters(shortlist, exact), predicted, count, why)
 
@@ -91,12 +91,13 @@ def choose(
     *,
     exact: bool = False,
     has_graph: bool = True,
+    far: bool = False,
     only: str | None = None,
 ) -> Plan:
     """The plan for `count` of `rows` passing, by least predicted cost.
 
     `only` ("scan", "graph") leaves the choice to the caller. With `exact` the answer is the
-    full-precision scan whatever it costs.
+    exact scan whatever it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
     """
     scan = scan_plan(calibration, count, k, target, exact)
     if exact:
@@ -107,6 +108,7 @@ def choose(
     walks = [
         (curve, graph_plan(curve, calibration, selectivity, k, target))
         for curve in calibration.curves
+        if curve.far == far
     ]
     found = [plan for _, plan in walks if plan is not None]
     lost: list[tuple[str, float | None, str]] = [
@@ -133,6 +135,21 @@ def choose(
     parameters = best.parameters._replace(walk_limit=limit)
     made = Plan("graph", parameters, best.predicted_ns, best.predicted_codes, best.reason)
     return _with(made, "asked for" if only else best.reason, lost)
+
+
+def asks_for_lift(
+    calibration: Calibration, rows: int, count: int, exact: bool, only: str | None
+) -> bool:
+    """Whether the pass-rate near the query is worth its price, about a tenth of a walk.
+
+    Not when no walk is possible, nor where the scan costs little more than the question.
+    """
+    if exact or only == "scan" or count >= rows or not calibration.curves:
+        return False
+    lowest = min(curve.selectivities[-1] for curve in calibration.curves)
+    return count >= lowest * rows and (
+        only == "graph" or count * calibration.scan.code_ns > LIFT_NS
+    )
 
 
 def walk_limit(calibration: Calibration, scan: Plan, walk: Plan) -> int:

@@ -37,7 +37,8 @@ class Note:
         self.search_ns = search_ns
         self.traces = traces
 
-    def explanation(self, found: int, status: str) -> Explanation:
+    def explanation(self, query: int, found: int, status: str) -> Explanation:
+        """Of one query of the batch."""
         return Explanation(
             where=self.ready.sql,
             k=self.k,
@@ -49,7 +50,7 @@ class Note:
             filter_us=self.filter_ns / 1e3,
             search_us=self.search_ns / 1e3,
             notes=self.snapshot.notes(self.ready.bound),
-            segments=tuple(trace.report() for trace in self.traces),
+            segments=tuple(trace.report(query) for trace in self.traces if trace.place(query) >= 0),
         )
 
 

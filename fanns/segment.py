@@ -22,6 +22,7 @@ from fanns.identifiers import Identifiers
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
 from fanns.paths.graph import GraphPath
+from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanPath
 from fanns.schema import Schema
 from fanns.storage import SegmentFiles
@@ -206,6 +207,10 @@ class Segment:
         if isinstance(self.arrays, FileArrays):
             return self.arrays.files.nbytes(STORED)
         return int(self.stored.nbytes)
+
+    @cached_property
+    def locality(self) -> Locality:
+        return Locality(self.codes, self.clusters.offsets)
 
     def path(self, name: str) -> Any:
         """The access path of this name."""

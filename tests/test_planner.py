@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fanns.calibration import DEFAULT, TARGETS, Calibration, Costs, Curve
-from fanns.planner import SMALL, choose
+from fanns.planner import LIKELY, asks_for_lift, choose
 
 ROWS = 1_000_000
 
@@ -15,23 +15,23 @@ def calibration(walk_codes: float = 1_000.0, beam: float = 50.0) -> Calibration:
     row = (tuple([beam] * len(TARGETS)),)
     codes = (tuple([walk_codes] * len(TARGETS)),)
     curves = (
-        Curve(0, (1.0, 0.2), row * 2, codes * 2),
-        Curve(1, (0.5, 0.02), row * 2, codes * 2),
+        Curve(0, False, (1.0, 0.2), row * 2, codes * 2),
+        Curve(1, False, (0.5, 0.02), row * 2, codes * 2),
     )
     costs = Costs(1_000, 10, 100)
     return Calibration("test", 10, costs, costs, tuple([2.0] * len(TARGETS)), curves)
 
 
 def test_few_rows_are_compared_in_full_precision() -> None:
-    plan = choose(calibration(), ROWS, SMALL, 10, 0.95)
+    plan = choose(calibration(), ROWS, LIKELY * 10, 10, 0.95)
     assert (plan.path, plan.parameters.rerank) == ("scan", 0)
-    assert choose(calibration(), ROWS, SMALL + 1, 10, 0.95).parameters.rerank > 0
+    assert choose(calibration(), ROWS, LIKELY * 10 + 1, 10, 0.95).parameters.rerank > 0
 
 
 def test_exact_is_never_a_walk() -> None:
     plan = choose(calibration(), ROWS, ROWS, 10, 0.95, exact=True)
     assert plan.path == "scan" and plan.parameters.prove
-    assert not choose(calibration(), ROWS, SMALL + 1, 10, 0.95).parameters.prove
+    assert not choose(calibration(), ROWS, LIKELY * 10 + 1, 10, 0.95).parameters.prove
 
 
 def test_the_cheaper_path_wins_on_both_sides_of_the_crossover() -> None:
@@ -55,7 +55,7 @@ def test_below_the_last_measured_selectivity_the_scan_is_taken() -> None:
 
 
 def test_a_target_that_no_walk_reached_is_scanned() -> None:
-    curve = Curve(0, (1.0,), ((50, 50, 0, 0, 0, 0),), ((900, 900, 0, 0, 0, 0),))
+    curve = Curve(0, False, (1.0,), ((50, 50, 0, 0, 0, 0),), ((900, 900, 0, 0, 0, 0),))
     made = replace(calibration(), curves=(curve,))
     assert choose(made, ROWS, ROWS, 10, 0.9).path == "graph"
     plan = choose(made, ROWS, ROWS, 10, 0.95)
@@ -87,7 +87,7 @@ def test_only_leaves_the_choice_to_the_caller() -> None:
 
 
 def test_curves_are_interpolated_between_measured_points() -> None:
-    curve = Curve(1, (0.5, 0.05), ((10,) * 6, (40,) * 6), ((100,) * 6, (400,) * 6))
+    curve = Curve(1, False, (0.5, 0.05), ((10,) * 6, (40,) * 6), ((100,) * 6, (400,) * 6))
     middle = curve.at(0.5 / 10**0.5, 0.95)
     assert middle == pytest.approx((20, 200))
     assert curve.at(0.04, 0.95) is None
@@ -95,3 +95,21 @@ def test_curves_are_interpolated_between_measured_points() -> None:
 
 def test_a_calibration_survives_json() -> None:
     assert Calibration.from_json(DEFAULT.to_json()) == DEFAULT
+
+
+def test_queries_that_the_filter_avoids_have_curves_of_their_own() -> None:
+    made = calibration()
+    assert choose(made, ROWS, ROWS // 4, 10, 0.95, far=True).path == "scan"
+    far = replace(made.curves[1], far=True)
+    both = replace(made, curves=(*made.curves, far))
+    assert choose(both, ROWS, ROWS // 4, 10, 0.95, far=True).path == "graph"
+
+
+def test_lift_is_asked_for_only_where_it_can_matter() -> None:
+    made = calibration()
+    assert asks_for_lift(made, ROWS, ROWS // 10, False, None)
+    assert not asks_for_lift(made, ROWS, ROWS, False, None)
+    assert not asks_for_lift(made, ROWS, ROWS // 10, True, None)
+    assert not asks_for_lift(made, ROWS, ROWS // 100, False, None)
+    assert not asks_for_lift(made, 20_000, 2_000, False, None)
+    assert asks_for_lift(made, 20_000, 2_000, False, "graph")
