@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fanns.kernels.graph_keys import FOLLOWED, distance_of, insert, pack, row_of
+from fanns.kernels.graph_keys import FOLLOWED, distance_of, inlined, insert, pack, row_of
 from fanns.kernels.intrinsics import dot_u8i8, prefetch_row
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 
 # Columns of a row's parameters, float32[n, 4].
 SCALE = 0
@@ -31,14 +31,14 @@ VISITED = 4
 """Rows a search may follow, in beams; later ones are followed but not offered to the prune."""
 
 
-@kernel
+@inner
 def load(codes: Array, row: Integer, code: Array) -> None:
     """A row's code as a query: signed, code int8[w]."""
     for j in range(codes.shape[1]):
         code[j] = np.int64(codes[row, j]) - 128
 
 
-@kernel(forceinline=True)
+@inlined
 def between(codes: Array, parameters: Array, row: Integer, code: Array, other: Integer) -> float:
     """Squared distance of a row, whose code is loaded, to another row; float32."""
     product = dot_u8i8(codes, other, code) - np.int32(parameters[row, OFFSET])
@@ -50,7 +50,7 @@ def between(codes: Array, parameters: Array, row: Integer, code: Array, other: I
     return max(squared, np.float32(0.0))  # type: ignore[no-any-return]
 
 
-@kernel
+@inner
 def search(
     codes: Array,
     parameters: Array,
@@ -111,7 +111,7 @@ def search(
     return followed
 
 
-@kernel
+@inner
 def prune(
     codes: Array,
     parameters: Array,

@@ -13,11 +13,16 @@ import numba.extending
 import numpy as np
 from llvmlite import ir
 
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 
 # numba is only partly typed: what it gives is Any here.
 intrinsic: Any = numba.extending.intrinsic
 types: Any = numba.core.types
+
+inlined = kernel(forceinline=True, no_cpython_wrapper=True)
+"""For small functions in hot loops: a call that passes arrays costs 30 ns.
+
+Where one of them branches around an array, numba may count references to it, which is as slow."""
 
 FOLLOWED = 1
 """The mark of a key: the links of this row were followed."""
@@ -39,7 +44,7 @@ def _value_of(typingctx, bits):  # type: ignore[no-untyped-def]
     return types.float32(types.int32), codegen
 
 
-@kernel(forceinline=True)
+@inlined
 def pack(distance: float, row: Integer) -> Integer:
     """The key of a row at a distance, unmarked."""
     bits = np.int64(_bits_of(np.float32(distance)))
@@ -47,7 +52,7 @@ def pack(distance: float, row: Integer) -> Integer:
     return (bits << 32) | (np.int64(row) << 1)
 
 
-@kernel(forceinline=True)
+@inlined
 def distance_of(key: Integer) -> float:
     """The distance in a key, as float32."""
     bits = key >> 32
@@ -55,13 +60,13 @@ def distance_of(key: Integer) -> float:
     return _value_of(np.int32(bits))  # type: ignore[no-any-return]
 
 
-@kernel(forceinline=True)
+@inlined
 def row_of(key: Integer) -> Integer:
     """The row in a key."""
     return (key & 0xFFFFFFFF) >> 1
 
 
-@kernel(forceinline=True)
+@inlined
 def insert(pool: Array, size: Integer, key: Integer) -> Integer:
     """Put a key into the first `size` of a pool in rising order; gives its place.
 
@@ -85,7 +90,7 @@ def insert(pool: Array, size: Integer, key: Integer) -> Integer:
     return low
 
 
-@kernel
+@inner
 def heap_push(heap: Array, size: Integer, key: Integer) -> None:
     """Add a key to a min-heap of `size` keys."""
     place = size
@@ -98,7 +103,7 @@ def heap_push(heap: Array, size: Integer, key: Integer) -> None:
     heap[place] = key
 
 
-@kernel
+@inner
 def heap_pop(heap: Array, size: Integer) -> Integer:
     """Take the least key off a min-heap of `size` > 0 keys; gives it."""
     top, key = heap[0], heap[size - 1]

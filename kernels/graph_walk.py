@@ -23,10 +23,18 @@ from typing import Any
 import numpy as np
 
 from fanns.kernels.distance import L2
-from fanns.kernels.graph_keys import FOLLOWED, heap_pop, heap_push, insert, pack, row_of
+from fanns.kernels.graph_keys import (
+    FOLLOWED,
+    heap_pop,
+    heap_push,
+    inlined,
+    insert,
+    pack,
+    row_of,
+)
 from fanns.kernels.int8 import LENGTH, MULTIPLIER, OFFSET, PARAMETERS, prepare_query
 from fanns.kernels.intrinsics import clock_ns, dot_u8i8, prefetch_row, trailing_zeros
-from fanns.kernels.jit import Array, Integer, kernel
+from fanns.kernels.jit import Array, Integer, inner, kernel
 from fanns.kernels.rerank import rerank
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS, INCOMPLETE
 
@@ -67,12 +75,12 @@ NO_LIMIT = np.int64(2**62)
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@kernel(forceinline=True)
+@inlined
 def _is_set(words: Array, row: Integer) -> bool:
     return bool((words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1))
 
 
-@kernel(forceinline=True)
+@inlined
 def _take(left: Array, row: Integer) -> Integer:
     """Clear a row's bit; gives what it was."""
     word, shift = left[row >> 6], np.uint64(row & 63)
@@ -80,7 +88,7 @@ def _take(left: Array, row: Integer) -> Integer:
     return np.int64((word >> shift) & np.uint64(1))
 
 
-@kernel(forceinline=True)
+@inlined
 def key_of(
     codes: Array, scale: Array, square: Array, row: Integer, code: Array, factors: Array
 ) -> Integer:
@@ -95,7 +103,7 @@ def key_of(
     return pack(factors[0] * (scale[row] * product) + factors[1] * square[needed], row)
 
 
-@kernel
+@inner
 def _factors(parameters: Array, metric: int, longest: float, out: Array) -> None:
     """Factors of `key_of`, in units that keep keys within float32's range and precision."""
     unit = parameters[LENGTH] * longest
@@ -108,7 +116,7 @@ def _factors(parameters: Array, metric: int, longest: float, out: Array) -> None
     out[3] = -1.0 if metric == L2 else 0.0
 
 
-@kernel(forceinline=True)
+@inlined
 def _bits(left: Array, place: Integer, low: Integer, high: Integer) -> Any:
     """Word `place` of a bitmap with the bits outside rows low..high-1 cleared."""
     skip = np.uint64(max(low - 64 * place, np.int64(0)))
@@ -116,7 +124,7 @@ def _bits(left: Array, place: Integer, low: Integer, high: Integer) -> Any:
     return (left[place] >> skip << skip) & (ONES >> drop)
 
 
-@kernel
+@inner
 def begin(
     bounds: Array,
     entries: Array,
@@ -164,7 +172,7 @@ def begin(
     return count
 
 
-@kernel
+@inner
 def _within(state: Array, count: Integer) -> Integer:
     """Count codes to be compared, up to the limits, and note when one is reached; how many."""
     allowed = state[CODES_LIMIT] - state[COMPARED]
@@ -179,7 +187,7 @@ def _within(state: Array, count: Integer) -> Integer:
     return count
 
 
-@kernel
+@inner
 def _out_of_time(deadline: Integer, state: Array) -> bool:
     if deadline == 0 or clock_ns() <= deadline:
         return False
@@ -187,7 +195,7 @@ def _out_of_time(deadline: Integer, state: Array) -> bool:
     return True
 
 
-@kernel
+@inner
 def walk_passing(
     links: Array,
     bounds: Array,
@@ -291,7 +299,7 @@ def walk_passing(
     return size
 
 
-@kernel
+@inner
 def walk_all(
     links: Array,
     bounds: Array,
