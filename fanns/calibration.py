@@ -28,7 +28,7 @@ from fanns.paths.scan import ScanParameters
 from fanns.selection import Selection
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
-BEAMS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640)
+BEAMS = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 112, 160, 224, 320, 448, 640)
 ONE_HOP, TWO_HOP = 0, 1
 MODE_NAMES = ("one-hop", "two-hop")
 # A query is far from the rows of a filter when the pass-rate near it is below this share of the
@@ -53,12 +53,15 @@ class Costs:
 class Curve:
     """Beam and work of one kind of walk by selectivity (falling) and target (as TARGETS).
 
-    `codes` counts lists of links as well. `beams[i][j]` and `codes[i][j]` belong to `selectivities[i]` and `TARGETS[j]`; 0 means that no
-    beam reached the target there. `far`: for queries that the filter avoids.
+    `codes` counts lists of links as well. `beams[i][j]` and `codes[i][j]` belong to
+    `selectivities[i]` and `TARGETS[j]`; 0 means that no beam reached the target there. `far`: for
+    queries that the filter avoids. `fixed_ns`, `code_ns`: time of such walks by their codes.
     """
 
     mode: int
     far: bool
+    fixed_ns: float
+    code_ns: float
     selectivities: tuple[float, ...]
     beams: tuple[tuple[float, ...], ...]
     codes: tuple[tuple[float, ...], ...]
@@ -103,7 +106,6 @@ class Calibration:
     source: str
     k: int
     scan: Costs
-    graph: Costs
     depths: tuple[float, ...]
     curves: tuple[Curve, ...] = field(default=())
 
@@ -128,6 +130,8 @@ class Calibration:
                 Curve(
                     int(curve["mode"]),
                     bool(curve["far"]),
+                    float(curve["fixed_ns"]),
+                    float(curve["code_ns"]),
                     tuple(curve["selectivities"]),
                     tuple(tuple(row) for row in curve["beams"]),
                     tuple(tuple(row) for row in curve["codes"]),
@@ -138,7 +142,6 @@ class Calibration:
                 str(raw["source"]),
                 int(raw["k"]),
                 Costs(**raw["scan"]),
-                Costs(**raw["graph"]),
                 tuple(raw["depths"]),
                 curves,
             )
@@ -152,12 +155,13 @@ DEFAULT = Calibration(
     source="default",
     k=10,
     scan=Costs(8_000, 30, 90),
-    graph=Costs(15_000, 70, 120),
     depths=(1.5, 2.0, 2.0, 3.0, 3.0, 5.0),
     curves=(
         Curve(
             ONE_HOP,
             False,
+            15_000,
+            150,
             (1.0, 0.5),
             ((14, 28, 56, 160, 224, 640), (14, 28, 40, 80, 112, 448)),
             ((550, 900, 1_500, 3_200, 4_200, 9_000), (850, 1_300, 1_700, 2_700, 3_500, 9_500)),
@@ -165,6 +169,8 @@ DEFAULT = Calibration(
         Curve(
             TWO_HOP,
             False,
+            15_000,
+            180,
             (0.5, 0.2, 0.1, 0.05),
             (
                 (14, 28, 56, 112, 160, 640),
@@ -222,27 +228,26 @@ def measure(
     scan_costs = _scan_costs(segment, queries, rng)
     depths = _depths(segment, queries, everything, k)
     if segment.graph is None:
-        return Calibration(source, k, scan_costs, DEFAULT.graph, depths)
+        return Calibration(source, k, scan_costs, depths)
     shortlist = max(k + 8, math.ceil(max(depths) * k))
     steps = [(mode, s) for mode, grid in GRIDS.items() for s in grid]
     steps = [(mode, s) for mode, s in steps if s * segment.n >= 20 * k]
     rows: dict[tuple[int, bool], list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {}
-    times: list[tuple[float, float]] = []
+    times: dict[tuple[int, bool], list[tuple[float, float]]] = {}
     masks = {s: _masks(segment, queries, s, rng) for s in sorted({s for _, s in steps})}
     for done, (mode, s) in enumerate(steps):
         for far, selection, chosen in masks[s]:
-            beams, codes = _ladder(segment, chosen, selection, mode, k, shortlist, times)
+            taken = times.setdefault((mode, far), [])
+            beams, codes = _ladder(segment, chosen, selection, mode, k, shortlist, taken)
             point = (s, tuple(beams.tolist()), tuple(codes.tolist()))
             rows.setdefault((mode, far), []).append(point)
         if progress is not None:
             progress(done + 1, len(steps))
     curves = tuple(
-        Curve(mode, far, *(tuple(part) for part in zip(*points, strict=True)))
-        for (mode, far), points in rows.items()
+        Curve(*kind, *_line(times[kind]), *(tuple(part) for part in zip(*points, strict=True)))
+        for kind, points in rows.items()
     )
-    return Calibration(
-        source, k, scan_costs, _graph_costs(times, shortlist, scan_costs), depths, curves
-    )
+    return Calibration(source, k, scan_costs, depths, curves)
 
 
 def sample_queries(vectors: np.ndarray, seed: int, count: int = 128) -> np.ndarray:
@@ -357,7 +362,7 @@ def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -
 def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
     """Time two sizes of scan, both kinds, one query at a time; the medians give the line.
 
-    Every query gets rows of its own: rows that the caches still hold would look three times cheaper.
+    Every query gets rows of its own: what the caches still hold would look three times cheaper.
     """
     n = segment.n
     few, many = max(1, n // 100), max(1, n // 8)
@@ -379,17 +384,14 @@ def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -
     return Costs(fixed, code_ns, exact_ns)
 
 
-def _graph_costs(times: list[tuple[float, float]], shortlist: int, scan: Costs) -> Costs:
-    """The line through (codes, nanoseconds) of all walks, by Theil and Sen's estimator."""
+def _line(times: list[tuple[float, float]]) -> tuple[float, float]:
+    """Fixed part and slope, nanoseconds, of walks by their codes (Theil and Sen's estimator)."""
     points = np.array(times)
-    if len(points) < 2:
-        return DEFAULT.graph
+    slope = float(np.median(points[:, 1] / np.maximum(points[:, 0], 1)))
     left, right = np.triu_indices(len(points), 1)
     gap = points[right, 0] - points[left, 0]
     wide = np.abs(gap) > 0.2 * points[:, 0].mean()
-    if not wide.any():
-        return DEFAULT.graph
-    slopes = (points[right, 1] - points[left, 1])[wide] / gap[wide]
-    code_ns = max(float(np.median(slopes)), scan.code_ns)
-    fixed = float(np.median(points[:, 1] - code_ns * points[:, 0])) - shortlist * scan.exact_ns
-    return Costs(max(fixed, 1_000.0), code_ns, scan.exact_ns)
+    if wide.any():
+        slope = float(np.median((points[right, 1] - points[left, 1])[wide] / gap[wide]))
+    slope = max(slope, 1.0)
+    return max(float(np.median(points[:, 1] - slope * points[:, 0])), 0.0), slope

@@ -76,8 +76,7 @@ def graph_plan(
     beam = max(math.ceil(ef * stretch), k)
     codes *= stretch
     shortlist = min(calibration.shortlist(k, target), beam)
-    costs = calibration.graph
-    predicted = costs.fixed_ns + codes * costs.code_ns + shortlist * costs.exact_ns
+    predicted = curve.fixed_ns + codes * curve.code_ns
     parameters = GraphParameters(curve.mode, beam, shortlist, 0)
     return Plan("graph", parameters, predicted, codes, "least predicted cost")
 
@@ -131,7 +130,7 @@ def choose(
     lost.append(
         ("scan", scan.predicted_ns, "more predicted cost" if only is None else "not asked for")
     )
-    limit = walk_limit(calibration, scan, best)
+    limit = walk_limit(scan, best)
     parameters = best.parameters._replace(walk_limit=limit)
     made = Plan("graph", parameters, best.predicted_ns, best.predicted_codes, best.reason)
     return _with(made, "asked for" if only else best.reason, lost)
@@ -152,12 +151,12 @@ def asks_for_lift(
     )
 
 
-def walk_limit(calibration: Calibration, scan: Plan, walk: Plan) -> int:
+def walk_limit(scan: Plan, walk: Plan) -> int:
     """Codes a walk may compare before the scan is the better bet: the scan's own predicted cost.
 
     Never under twice the walk's own prediction, so that ordinary spread does not end it.
     """
-    by_scan = REGRET * scan.predicted_ns / calibration.graph.code_ns
+    by_scan = REGRET * scan.predicted_ns * walk.predicted_codes / walk.predicted_ns
     return int(max(by_scan, 2.0 * walk.predicted_codes)) + 1
 
 

@@ -15,11 +15,11 @@ def calibration(walk_codes: float = 1_000.0, beam: float = 50.0) -> Calibration:
     row = (tuple([beam] * len(TARGETS)),)
     codes = (tuple([walk_codes] * len(TARGETS)),)
     curves = (
-        Curve(0, False, (1.0, 0.2), row * 2, codes * 2),
-        Curve(1, False, (0.5, 0.02), row * 2, codes * 2),
+        Curve(0, False, 1_000, 10, (1.0, 0.2), row * 2, codes * 2),
+        Curve(1, False, 1_000, 10, (0.5, 0.02), row * 2, codes * 2),
     )
     costs = Costs(1_000, 10, 100)
-    return Calibration("test", 10, costs, costs, tuple([2.0] * len(TARGETS)), curves)
+    return Calibration("test", 10, costs, tuple([2.0] * len(TARGETS)), curves)
 
 
 def test_few_rows_are_compared_in_full_precision() -> None:
@@ -55,7 +55,7 @@ def test_below_the_last_measured_selectivity_the_scan_is_taken() -> None:
 
 
 def test_a_target_that_no_walk_reached_is_scanned() -> None:
-    curve = Curve(0, False, (1.0,), ((50, 50, 0, 0, 0, 0),), ((900, 900, 0, 0, 0, 0),))
+    curve = Curve(0, False, 1_000, 10, (1.0,), ((50, 50, 0, 0, 0, 0),), ((900, 900, 0, 0, 0, 0),))
     made = replace(calibration(), curves=(curve,))
     assert choose(made, ROWS, ROWS, 10, 0.9).path == "graph"
     plan = choose(made, ROWS, ROWS, 10, 0.95)
@@ -72,7 +72,7 @@ def test_the_walk_may_spend_what_the_scan_would_cost() -> None:
     plan = choose(made, ROWS, ROWS // 2, 10, 0.95)
     scan = next(cost for path, cost, _ in plan.rejected if path == "scan")
     assert scan is not None
-    assert plan.parameters.walk_limit == pytest.approx(scan / 10, rel=0.01)
+    assert plan.parameters.walk_limit == pytest.approx(scan / 11, rel=0.01)
 
 
 def test_longer_answers_get_longer_beams() -> None:
@@ -87,7 +87,9 @@ def test_only_leaves_the_choice_to_the_caller() -> None:
 
 
 def test_curves_are_interpolated_between_measured_points() -> None:
-    curve = Curve(1, False, (0.5, 0.05), ((10,) * 6, (40,) * 6), ((100,) * 6, (400,) * 6))
+    curve = Curve(
+        1, False, 1_000, 10, (0.5, 0.05), ((10,) * 6, (40,) * 6), ((100,) * 6, (400,) * 6)
+    )
     middle = curve.at(0.5 / 10**0.5, 0.95)
     assert middle == pytest.approx((20, 200))
     assert curve.at(0.04, 0.95) is None
