@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,12 +23,14 @@ from fanns.segment import Segment
 from fanns.selection import Selection
 
 CHUNK = 16
+# The segment of hits, where there is one.
+FIRST = np.zeros(1_024, np.int32)
+FIRST.setflags(write=False)
 # Plans remembered per segment.
 PLANS = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What a caller may ask of a search besides the query, the filter and k."""
 
     recall: float = 0.95
@@ -140,7 +141,7 @@ def _answer_segment(
 ) -> Answers:
     """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
     lift = None
-    if asks_for_lift(segment.calibration, segment.n, selection.count, options.exact, options.only):
+    if _asks_for_lift(segment, selection.count, options):
         lift = segment.locality.lift(queries, selection)
         far = lift < FAR
         if 0 < far.sum() < len(queries):
@@ -179,6 +180,19 @@ def _answer_group(
         Trace(segment.n, selection.count, plan, lift, members, fallback, took, found.work)
     )
     return found
+
+
+def _asks_for_lift(segment: Segment, count: int, options: Options) -> bool:
+    """The planner's word on it, remembered."""
+    key = (count, options.exact, options.only)
+    asks = segment.lift_asked.get(key)
+    if asks is None:
+        if len(segment.lift_asked) >= PLANS:
+            segment.lift_asked.clear()
+        asks = segment.lift_asked[key] = asks_for_lift(
+            segment.calibration, segment.n, count, options.exact, options.only
+        )
+    return asks
 
 
 def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
@@ -264,7 +278,11 @@ def _threaded(
 
 
 def _single(number: int, found: Answers) -> list[Answer]:
-    where = np.full(found.rows.shape[1], number, np.int32)
+    width = found.rows.shape[1]
+    if number == 0 and width <= len(FIRST):
+        where = FIRST
+    else:
+        where = np.full(width, number, np.int32)
     out = []
     statuses = found.status.tolist()
     for i, count in enumerate(found.found.tolist()):

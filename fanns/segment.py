@@ -95,6 +95,7 @@ class Segment:
         self._stored = stored
         self.calibration = Calibration.from_json(meta["calibration"])
         self.plans: dict[Any, Any] = {}
+        self.lift_asked: dict[Any, bool] = {}
 
     @classmethod
     def from_files(cls, files: SegmentFiles, schema: Schema) -> Segment:
@@ -329,6 +330,7 @@ def build_segment(
     made = calibration if isinstance(calibration, Calibration) else calibration(segment)
     segment.calibration = made
     segment.plans.clear()
+    segment.lift_asked.clear()
     segment.meta["calibration"] = made.to_json()
     return segment
 
