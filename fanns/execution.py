@@ -279,10 +279,7 @@ def _threaded(
 
 def _single(number: int, found: Answers) -> list[Answer]:
     width = found.rows.shape[1]
-    if number == 0 and width <= len(FIRST):
-        where = FIRST
-    else:
-        where = np.full(width, number, np.int32)
+    where = FIRST if number == 0 and width <= len(FIRST) else np.full(width, number, np.int32)
     out = []
     statuses = found.status.tolist()
     for i, count in enumerate(found.found.tolist()):
