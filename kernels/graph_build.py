@@ -4,9 +4,9 @@ Vamana: Subramanya et al., "DiskANN", NeurIPS 2019. Batches with doubling sizes,
 see the graph of the batch before, and reverse links grouped by their target: Manohar et al.,
 "ParlayANN", PPoPP 2024. The result depends on the order of rows alone, not on threads.
 
-Distances are squared Euclidean ones between the vectors that the codes stand for. Inner product is
-reduced to them by one more dimension, sqrt(M^2 - |x|^2) (Bachrach et al., RecSys 2014): then the
-nearest rows of a query are those of largest inner product.
+Distances are those between the vectors that the codes stand for: squared Euclidean ones, and for
+inner product 2 M^2 - 2 <x, y>, where M is the greatest length, so that links lead to rows of large
+inner product as in ip-NSW (Morozov and Babenko, NeurIPS 2018).
 
 A row's links stand at the front of its places, -1 behind them. The last place is kept free for
 links to rows that could not be reached otherwise.
@@ -20,12 +20,11 @@ from fanns.kernels.graph_keys import FOLLOWED, distance_of, inlined, insert, pac
 from fanns.kernels.intrinsics import dot_u8i8, prefetch_row
 from fanns.kernels.jit import Array, Integer, inner, kernel
 
-# Columns of a row's parameters, float32[n, 4].
+# Columns of a row's parameters, float32[n, 3].
 SCALE = 0
-SQUARE = 1  # squared length of what the code stands for, with the added dimension
-ADDED = 2  # the added dimension
-OFFSET = 3  # 128 * sum(code - 128): rows are stored plus 128
-PARAMETERS = 4
+SQUARE = 1  # what a row adds to its distances: the squared length, but for inner product
+OFFSET = 2  # 128 * sum(code - 128): rows are stored plus 128
+PARAMETERS = 3
 
 VISITED = 4
 """Rows a search may follow, in beams; later ones are followed but not offered to the prune."""
@@ -40,12 +39,9 @@ def load(codes: Array, row: Integer, code: Array) -> None:
 
 @inlined
 def between(codes: Array, parameters: Array, row: Integer, code: Array, other: Integer) -> float:
-    """Squared distance of a row, whose code is loaded, to another row; float32."""
+    """Distance of a row, whose code is loaded, to another row; float32."""
     product = dot_u8i8(codes, other, code) - np.int32(parameters[row, OFFSET])
-    shared = (
-        parameters[row, SCALE] * parameters[other, SCALE] * np.float32(product)
-        + parameters[row, ADDED] * parameters[other, ADDED]
-    )
+    shared = parameters[row, SCALE] * parameters[other, SCALE] * np.float32(product)
     squared = parameters[row, SQUARE] + parameters[other, SQUARE] - np.float32(2.0) * shared
     return max(squared, np.float32(0.0))  # type: ignore[no-any-return]
 

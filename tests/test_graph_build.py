@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from fanns.codes import Int8Codes
 from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.distance import COSINE, IP, L2
-from fanns.kernels.jit import Array
+from fanns.kernels.jit import Array, frozen
 from fanns.paths import NO_BUDGET
 from fanns.paths.graph import TWO_HOP, GraphParameters, GraphPath
+from fanns.paths.graph_builder import first_of_equals
 from fanns.selection import Selection
+from fanns.vectors import DenseVectors
 from tests.graph_helpers import clustered, graph_of, load, queries_near, recall
 
 
@@ -46,9 +49,10 @@ def test_every_row_is_reached_and_neighbours_are_found(metric: int) -> None:
     assert recall(found, vectors, queries, metric, np.ones(3000, bool), 10) > 0.97
 
 
-def test_inner_product_with_lengths_that_differ() -> None:
+@pytest.mark.parametrize("spread", [0.3, 0.8])
+def test_inner_product_with_lengths_that_differ(spread: float) -> None:
     vectors, offsets = clustered(3000, 24, 50)
-    vectors *= np.random.default_rng(5).lognormal(0, 0.3, (3000, 1)).astype(np.float32)
+    vectors *= np.random.default_rng(5).lognormal(0, spread, (3000, 1)).astype(np.float32)
     path = graph_of(vectors, offsets, IP)
     check_structure(path, 3000)
     queries = queries_near(vectors, 60)
@@ -105,16 +109,32 @@ def test_equal_vectors_are_all_reached(n: int) -> None:
     check_structure(path, n)
 
 
-def test_groups_of_equal_vectors() -> None:
-    vectors, _ = clustered(60, 8, 5)
-    vectors = np.repeat(vectors, 50, axis=0)
-    offsets = np.arange(0, 3001, 100, dtype=np.int64)
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.1])
+@pytest.mark.parametrize("copies", [4, 50])
+def test_copies_are_found_under_filters(share: float, copies: int) -> None:
+    vectors, _ = clustered(3000 // copies, 8, 30)
+    vectors = np.repeat(vectors, copies, axis=0)
+    n = len(vectors)
+    offsets = np.append(np.arange(0, n, 4 * copies), n).astype(np.int64)
     path = graph_of(vectors, offsets, COSINE)
-    check_structure(path, 3000)
+    check_structure(path, n)
     queries = queries_near(vectors, 30)
-    parameters = GraphParameters(TWO_HOP, 100, 60)
-    found = path.search(queries, Selection.all(3000), 10, parameters, NO_BUDGET)
-    assert recall(found, vectors, queries, COSINE, np.ones(3000, bool), 10) > 0.9
+    chosen = np.random.default_rng(3).random(n) < share
+    found = path.search(
+        queries, Selection.from_mask(chosen), 10, GraphParameters(TWO_HOP, 100, 60), NO_BUDGET
+    )
+    assert recall(found, vectors, queries, COSINE, chosen, 10) > 0.95
+
+
+def test_first_of_equals() -> None:
+    vectors, _ = clustered(200, 8, 5)
+    rows = np.random.default_rng(0).integers(0, 40, 300)
+    store = DenseVectors.from_array(vectors[rows], COSINE)
+    cluster_of = frozen((np.arange(300) >= 150).astype(np.int32))
+    first = first_of_equals(Int8Codes.build(store), cluster_of, 1)
+    for row in range(300):
+        same = (rows == rows[row]) & (cluster_of == cluster_of[row])
+        assert first[row] == np.flatnonzero(same)[0]
 
 
 def test_one_dimension_and_a_wide_row() -> None:

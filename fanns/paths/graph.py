@@ -127,7 +127,7 @@ class GraphPath:
             cluster_offsets: int64[c + 1]; cluster i is rows offsets[i]..offsets[i + 1].
             centroids: of the clusters; not used, as every path is built with the same arguments.
             seed: of the order of insertion.
-            progress: called with (rows linked, rows).
+            progress: called with (different rows linked, different rows).
             places: links that a row can hold.
             degree: links that a row keeps when it is pruned, less than `places`.
             beam: width of the searches of the build.

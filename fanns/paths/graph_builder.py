@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,8 @@ BEAM = 100
 ALPHA = 1.05
 """A candidate is dropped when a kept row is closer to it by this factor than the new row is.
 
-Codes for recall 0.99 of unfiltered searches: 1690 at 1.02, 1710 at 1.05, 1980 at 1.1, 2100 at 1.2."""
+Codes for recall 0.99 of unfiltered searches: 1690 at 1.02, 1710 at 1.05, 1980 at 1.1, 2100 at
+1.2."""
 
 STARTS = 4
 """Entry rows that the search for a new row begins at."""
@@ -77,26 +79,28 @@ class _Builder:
         self.parameters = np.empty((n, kernels.PARAMETERS), np.float32)
         self._measure(vectors, codes)
         self.entries = np.empty(len(sizes), np.int32)
+        self.first = first_of_equals(codes, self.cluster_of, threads)
 
     def _measure(self, vectors: DenseVectors, codes: Int8Codes) -> None:
         """Parameters of all rows (kernels/graph_build.py), in units that keep them in range."""
-        added = np.zeros(codes.n, np.float64)
-        unit = float(codes.scale.max(initial=0.0))
-        if codes.metric == IP:
-            longest = float(vectors.norms.max(initial=0.0))
-            share = vectors.norms / longest if longest > 0.0 else vectors.norms
-            added = longest * np.sqrt(np.maximum(0.0, 1.0 - share * share))
-            unit = max(unit, longest / 127.0)
+        longest = float(vectors.norms.max(initial=0.0)) if codes.metric == IP else 0.0
+        unit = max(float(codes.scale.max(initial=0.0)), longest / 127.0)
         unit = unit if unit > 0.0 else 1.0
+        mean = codes.mean.astype(np.float64) / unit
 
         def task(start: int, stop: int) -> None:
             steps = _steps(codes.codes[start:stop])
-            scale, extra = codes.scale[start:stop] / unit, added[start:stop] / unit
+            scale = codes.scale[start:stop] / unit
             out = self.parameters[start:stop]
             out[:, kernels.SCALE] = scale
-            out[:, kernels.SQUARE] = scale * scale * (steps * steps).sum(axis=1) + extra * extra
-            out[:, kernels.ADDED] = extra
             out[:, kernels.OFFSET] = 128.0 * steps.sum(axis=1)
+            if codes.metric == IP:
+                # <x, y> = |mean|^2 + <mean, x - mean> + <mean, y - mean> + <x - mean, y - mean>
+                along = scale * (steps[:, : len(mean)] * mean).sum(axis=1)
+                square = (longest / unit) ** 2 - (mean * mean).sum() - 2.0 * along
+            else:
+                square = scale * scale * (steps * steps).sum(axis=1)
+            out[:, kernels.SQUARE] = square
 
         run_chunks(task, codes.n, MEASURED_A_CHUNK, self.threads)
 
@@ -109,21 +113,18 @@ class _Builder:
                 scale = self.parameters[low:high, kernels.SCALE, None]
                 points = _steps(self.codes[low:high]) * scale
                 away = points - points.mean(axis=0)
-                self.entries[cluster] = low + (away * away).sum(axis=1).argmin()
+                self.entries[cluster] = self.first[low + (away * away).sum(axis=1).argmin()]
 
         run_chunks(task, len(self.entries), CLUSTERS_A_CHUNK, self.threads)
         of_entries = self.parameters[self.entries].astype(np.float64)
         # Products of whole numbers are exact in float64, in whatever order they are added.
         steps = _steps(self.codes[self.entries]).astype(np.float64)
-        scale, added = of_entries[:, kernels.SCALE], of_entries[:, kernels.ADDED]
+        scale, square = of_entries[:, kernels.SCALE], of_entries[:, kernels.SQUARE]
         starts = np.empty((len(self.entries), min(STARTS, len(self.entries))), np.int32)
 
         def nearest(start: int, stop: int) -> None:
             products = steps[start:stop] @ steps.T * scale[start:stop, None] * scale
-            products += added[start:stop, None] * added
-            order = np.argsort(
-                of_entries[:, kernels.SQUARE] - 2.0 * products, axis=1, kind="stable"
-            )
+            order = np.argsort(square - 2.0 * products, axis=1, kind="stable")
             starts[start:stop] = self.entries[order[:, : starts.shape[1]]]
 
         run_chunks(nearest, len(self.entries), ENTRIES_A_CHUNK, self.threads)
@@ -187,28 +188,85 @@ class _Builder:
         room = self.links.shape[1] - 1
         self.link_back(targets, sources, bounds, room, self.degree, self.alpha)
 
+    def hang_copies(self) -> None:
+        """Link to the rows that equal a row of the graph, which links to some of them.
+
+        They form a tree below it, and each has its links as well, so that a walk that meets few
+        passing rows goes on from any of them. Inserted like others they would crowd out other
+        links, or, pruned, be reached by none.
+        """
+        copies = np.flatnonzero(self.first != np.arange(len(self.first)))
+        copies = copies[np.argsort(self.first[copies], kind="stable")].astype(np.int32)
+        originals, starts = np.unique(self.first[copies], return_index=True)
+        self.order_links(originals, self.degree, self.alpha)
+        room = self.links.shape[1] - 1
+        fan = room - self.degree
+        groups = np.split(copies, starts[1:]) if len(copies) else []
+        for original, group in zip(originals, groups, strict=True):
+            links = self.links[original]
+            common = links[links >= 0]
+            links[len(common) : len(common) + fan] = pad(group[:fan], fan)
+            for number, row in enumerate(group):
+                below = group[(number + 1) * fan :][:fan]
+                own = np.concatenate(([original], below, common))
+                self.links[row, :room] = pad(own[:room], room)
+
     def reach_all(self, starts: Array) -> None:
         """Link to every row that links do not lead to from the entries.
 
-        The new link comes from the nearest row with a free place, else from the row repaired
-        before, whose last place is still free.
+        The new link comes from the nearest row with a free place, else from any that has one: a
+        place of each row is kept free, and each repaired row brings its own.
         """
         reached = np.zeros(len(self.links), np.uint8)
         kernels.reach(self.links, self.entries, reached)
         missing = np.flatnonzero(reached == 0).astype(np.int32)
+        spare = iter(np.flatnonzero(reached))
         before: list[int] = []
         for row, near in zip(missing, self.candidates(missing, starts), strict=True):
-            hosts = [*near[near >= 0].tolist(), *before]
+            hosts = chain(near[near >= 0].tolist(), before, spare)
             host = next(host for host in hosts if self.links[host, -1] < 0)
             self.links[host, np.argmax(self.links[host] < 0)] = row
             before = [int(row)]
 
-    def order_links(self) -> None:
-        """Put every row's nearest links first: a walk that looks at few of them takes these."""
-        n, places = self.links.shape
-        none = np.zeros(n + 1, np.int64)
-        rows = np.arange(n, dtype=np.int32)
-        self.link_back(rows, rows[:0], none, 0, places, math.inf)
+    def order_links(self, rows: Array, degree: int, alpha: float) -> None:
+        """Put the nearest links of rows first, pruned to `degree` (alpha infinite: not pruned)."""
+        none = np.zeros(len(rows) + 1, np.int64)
+        self.link_back(rows, rows[:0], none, 0, degree, alpha)
+
+
+def pad(rows: Array, size: int) -> Array:
+    """Rows with -1 behind them."""
+    return np.append(rows, np.full(size - len(rows), -1)).astype(np.int32)
+
+
+def first_of_equals(codes: Int8Codes, cluster_of: Array, threads: int | None) -> Array:
+    """For each row the first row of its cluster with the same code and scale, int32[n]."""
+    n = codes.n
+    words = codes.codes.view(np.uint64)
+    scale = codes.scale.view(np.uint32)
+    odd = np.random.default_rng(0).integers(2**63, size=words.shape[1] + 2, dtype=np.uint64)
+    odd = odd * np.uint64(2) + np.uint64(1)
+    digest = np.empty(n, np.uint64)
+
+    def task(start: int, stop: int) -> None:
+        digest[start:stop] = (words[start:stop] * odd[2:]).sum(axis=1)
+        digest[start:stop] += scale[start:stop] * odd[0]
+        digest[start:stop] += cluster_of[start:stop].astype(np.uint64) * odd[1]
+
+    run_chunks(task, n, MEASURED_A_CHUNK, threads)
+    order = np.argsort(digest, kind="stable").astype(np.int32)
+    before, after = order[:-1], order[1:]
+    same = np.flatnonzero(digest[before] == digest[after])
+    a, b = before[same], after[same]
+    equal = (scale[a] == scale[b]) & (cluster_of[a] == cluster_of[b])
+    for start in range(0, len(same), MEASURED_A_CHUNK):
+        part = slice(start, start + MEASURED_A_CHUNK)
+        equal[part] &= (words[a[part]] == words[b[part]]).all(axis=1)
+    begins = np.ones(n, np.bool_)
+    begins[same[equal] + 1] = False
+    first = np.empty(n, np.int32)
+    first[order] = order[begins][np.cumsum(begins) - 1]
+    return first
 
 
 def _steps(codes: Array) -> npt.NDArray[np.float32]:
@@ -231,7 +289,8 @@ def build_links(
     """The graph of all rows; the same for any number of threads.
 
     Cluster i is rows bounds[i]..bounds[i + 1] (int64, none empty). Entry rows are inserted first,
-    then the others in an order drawn from `seed`, in batches that double up to LARGEST_BATCH.
+    then the others in an order drawn from `seed`, in batches that double up to LARGEST_BATCH; rows
+    that equal another are hung onto it.
     """
     n = codes.n
     builder = _Builder(vectors, codes, bounds, threads, places, degree, beam)
@@ -239,14 +298,14 @@ def build_links(
         return Links(builder.links, builder.entries)
     starts = builder.choose_entries()
     generator = np.random.default_rng(seed)
-    rest = np.ones(n, np.bool_)
+    rest = builder.first == np.arange(n)
     rest[builder.entries] = False
     others = np.flatnonzero(rest).astype(np.int32)
     order = np.concatenate([generator.permutation(builder.entries), generator.permutation(others)])
     largest = max(32, int(n * LARGEST_BATCH))
-    done = 1
-    while done < n:
-        size = min(done, largest, n - done)
+    done, last = 1, len(order)
+    while done < last:
+        size = min(done, largest, last - done)
         # Searches may begin only at rows that are in the graph.
         early = np.broadcast_to(order[: min(done, 64)], (len(starts), min(done, 64)))
         builder.insert(
@@ -255,7 +314,9 @@ def build_links(
         )
         done += size
         if progress is not None:
-            progress(done, n)
+            progress(done, last)
+    builder.hang_copies()
     builder.reach_all(starts)
-    builder.order_links()
+    # A walk that looks at few links takes the nearest.
+    builder.order_links(np.arange(n, dtype=np.int32), places, math.inf)
     return Links(builder.links, builder.entries)
