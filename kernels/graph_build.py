@@ -225,14 +225,15 @@ def link_back(
 
 
 @kernel
-def reach(links: Array, entries: Array, reached: Array) -> None:
-    """Mark all rows that links lead to from the entries, these included: reached uint8[n]."""
+def reach(links: Array, rows: Array, reached: Array) -> None:
+    """Mark all rows that links lead to from some rows, these included: reached uint8[n]."""
     stack = np.empty(links.shape[0], np.int32)
     size = np.int64(0)
-    for entry in entries:
-        reached[entry] = 1
-        stack[size] = entry
-        size += 1
+    for row in rows:
+        if reached[row] == 0:
+            reached[row] = 1
+            stack[size] = row
+            size += 1
     while size > 0:
         size -= 1
         here = stack[size]

@@ -191,9 +191,9 @@ class _Builder:
     def hang_copies(self) -> None:
         """Link to the rows that equal a row of the graph, which links to some of them.
 
-        They form a tree below it, and each has its links as well, so that a walk that meets few
-        passing rows goes on from any of them. Inserted like others they would crowd out other
-        links, or, pruned, be reached by none.
+        They form a ring, each linking to those next to it; a tree would end at failing rows. Each
+        has the links of the row it equals as well, so that a walk goes on from any of them.
+        Inserted like others they would crowd out other links, or, pruned, be reached by none.
         """
         copies = np.flatnonzero(self.first != np.arange(len(self.first)))
         copies = copies[np.argsort(self.first[copies], kind="stable")].astype(np.int32)
@@ -206,9 +206,10 @@ class _Builder:
             links = self.links[original]
             common = links[links >= 0]
             links[len(common) : len(common) + fan] = pad(group[:fan], fan)
+            ring = np.concatenate((group, group[:fan]))
             for number, row in enumerate(group):
-                below = group[(number + 1) * fan :][:fan]
-                own = np.concatenate(([original], below, common))
+                following = ring[number + 1 :][: min(fan, len(group) - 1)]
+                own = np.concatenate(([original], following, common))
                 self.links[row, :room] = pad(own[:room], room)
 
     def reach_all(self, starts: Array) -> None:
@@ -223,10 +224,13 @@ class _Builder:
         spare = iter(np.flatnonzero(reached))
         before: list[int] = []
         for row, near in zip(missing, self.candidates(missing, starts), strict=True):
+            if reached[row]:
+                continue  # from a row that was repaired
             hosts = chain(near[near >= 0].tolist(), before, spare)
             host = next(host for host in hosts if self.links[host, -1] < 0)
             self.links[host, np.argmax(self.links[host] < 0)] = row
             before = [int(row)]
+            kernels.reach(self.links, np.array(before, np.int32), reached)
 
     def order_links(self, rows: Array, degree: int, alpha: float) -> None:
         """Put the nearest links of rows first, pruned to `degree` (alpha infinite: not pruned)."""
