@@ -17,29 +17,24 @@ at 10 % it costs twice the time at equal recall, because it compares ten rows fo
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 
-from fanns.kernels.distance import L2
-from fanns.kernels.graph_keys import (
-    FOLLOWED,
-    heap_pop,
-    heap_push,
-    inlined,
-    insert,
-    pack,
-    row_of,
+from fanns.kernels.graph_keys import FOLLOWED, heap_pop, heap_push, insert, row_of
+from fanns.kernels.graph_steps import (
+    CHECKED,
+    COMPARED,
+    LISTS,
+    STATUS,
+    begin,
+    is_set,
+    key_of,
+    out_of_time,
+    take,
+    within,
 )
-from fanns.kernels.int8 import LENGTH, MULTIPLIER, OFFSET, PARAMETERS, prepare_query
-from fanns.kernels.intrinsics import clock_ns, dot_u8i8, prefetch_row, trailing_zeros
-from fanns.kernels.jit import Array, Integer, inner, kernel
-from fanns.kernels.rerank import rerank
-from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS, INCOMPLETE
-
-# Modes.
-ONE_HOP, TWO_HOP = 0, 1
+from fanns.kernels.intrinsics import prefetch_row
+from fanns.kernels.jit import Array, Integer, inner
+from fanns.kernels.scan import APPROXIMATE
 
 ENOUGH = 64
 """Passing rows met by following one row, after which no more failing rows are looked through.
@@ -61,138 +56,6 @@ MOST_SEEDS = 512
 
 MOST_FRESH = CLUSTERS * (MOST_SEEDS + 1)
 """Places for rows met and not yet compared."""
-
-# Places of a walk's state, int64[STATE].
-CODES_LIMIT = 0  # codes that the user's budget allows
-WALK_LIMIT = 1  # codes and lists of links after which another path is cheaper
-STATUS = 2
-COMPARED = 3  # codes
-LISTS = 4  # lists of links that were read
-CHECKED = 5  # links that were looked at
-STATE = 6
-
-NO_LIMIT = np.int64(2**62)
-ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
-
-
-@inlined
-def _is_set(words: Array, row: Integer) -> bool:
-    return bool((words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1))
-
-
-@inlined
-def _take(left: Array, row: Integer) -> Integer:
-    """Clear a row's bit; gives what it was."""
-    word, shift = left[row >> 6], np.uint64(row & 63)
-    left[row >> 6] = word & ~(np.uint64(1) << shift)
-    return np.int64((word >> shift) & np.uint64(1))
-
-
-@inlined
-def key_of(
-    codes: Array, scale: Array, square: Array, row: Integer, code: Array, factors: Array
-) -> Integer:
-    """The key of a row for a prepared query.
-
-    factors float64[4]: of the product, of the row's square (0 unless l2), the codes' offset, and
-    a mask of row numbers (-1 under l2, else 0) that keeps squares out of the way when they do not
-    count. A branch here would cost 30 ns: numba then counts references to the arrays.
-    """
-    product = dot_u8i8(codes, row, code) - np.int64(factors[2])
-    needed = row & np.int64(factors[3])
-    return pack(factors[0] * (scale[row] * product) + factors[1] * square[needed], row)
-
-
-@inner
-def _factors(parameters: Array, metric: int, longest: float, out: Array) -> None:
-    """Factors of `key_of`, in units that keep keys within float32's range and precision."""
-    unit = parameters[LENGTH] * longest
-    if metric == L2:
-        unit += longest * longest
-    unit = unit if unit > 0.0 else 1.0
-    out[0] = -parameters[MULTIPLIER] / unit
-    out[1] = 1.0 / unit if metric == L2 else 0.0
-    out[2] = parameters[OFFSET]
-    out[3] = -1.0 if metric == L2 else 0.0
-
-
-@inlined
-def _bits(left: Array, place: Integer, low: Integer, high: Integer) -> Any:
-    """Word `place` of a bitmap with the bits outside rows low..high-1 cleared."""
-    skip = np.uint64(max(low - 64 * place, np.int64(0)))
-    drop = np.uint64(64 - min(high - 64 * place, np.int64(64)))
-    return (left[place] >> skip << skip) & (ONES >> drop)
-
-
-@inner
-def begin(
-    bounds: Array,
-    entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
-    code: Array,
-    factors: Array,
-    left: Array,
-    most: Integer,
-    near: Array,
-    rows: Array,
-) -> Integer:
-    """Take rows to begin with, up to `most` of each of the nearest clusters that have any left.
-
-    `near` int64[clusters] is scratch. The entry row, the middle of its cluster, comes first. Gives
-    the number of rows.
-    """
-    size, count = np.int64(0), np.int64(0)
-    cluster: Integer
-    for cluster in range(entries.shape[0]):
-        low, high = bounds[cluster], bounds[cluster + 1]
-        some = np.uint64(0)
-        for place in range(low >> 6, (high + 63) >> 6):
-            some |= _bits(left, place, low, high)
-        if some != np.uint64(0):
-            number = np.int64(cluster)
-            key = key_of(entry_codes, entry_scale, entry_square, number, code, factors)
-            if insert(near, size, key) < near.shape[0]:
-                size += size < near.shape[0]
-    for rank in range(size):
-        cluster = row_of(near[rank])
-        low, high = np.int64(bounds[cluster]), np.int64(bounds[cluster + 1])
-        stop = count + most
-        entry = np.int64(entries[cluster])
-        rows[count] = entry
-        count += _take(left, entry)
-        for place in range(low >> 6, (high + 63) >> 6):
-            word = _bits(left, place, low, high)
-            while word != np.uint64(0) and count < stop:
-                rows[count] = 64 * place + trailing_zeros(word)
-                left[place] &= ~(word & (~word + np.uint64(1)))
-                word &= word - np.uint64(1)
-                count += 1
-    return count
-
-
-@inner
-def _within(state: Array, count: Integer) -> Integer:
-    """Count codes to be compared, up to the limits, and note when one is reached; how many."""
-    allowed = state[CODES_LIMIT] - state[COMPARED]
-    worth = state[WALK_LIMIT] - state[COMPARED] - state[LISTS]
-    if count > allowed:
-        state[STATUS] = INCOMPLETE
-        count = allowed
-    elif count > worth:
-        state[STATUS] = EXHAUSTED
-        count = max(worth, np.int64(0))
-    state[COMPARED] += count
-    return count
-
-
-@inner
-def _out_of_time(deadline: Integer, state: Array) -> bool:
-    if deadline == 0 or clock_ns() <= deadline:
-        return False
-    state[STATUS] = INCOMPLETE
-    return True
 
 
 @inner
@@ -233,7 +96,7 @@ def walk_passing(
         rows,
     )  # fmt: skip
     while True:
-        fresh = _within(state, fresh)
+        fresh = within(state, fresh)
         lowest: Integer = size
         for place in range(min(fresh, np.int64(AHEAD))):
             prefetch_row(codes, rows[place])
@@ -248,7 +111,7 @@ def walk_passing(
         current = lowest if lowest < current else current
         while current < size and pool[current] & FOLLOWED:
             current += 1
-        if state[STATUS] != APPROXIMATE or _out_of_time(deadline, state):
+        if state[STATUS] != APPROXIMATE or out_of_time(deadline, state):
             break
         if current == size:
             if size == beam or state[COMPARED] >= count:
@@ -272,9 +135,9 @@ def walk_passing(
                 break
             checked += 1
             rows[fresh] = other
-            if _take(left, other):
+            if take(left, other):
                 fresh += 1
-            elif not everything and not _is_set(words, other) and not _is_set(through, other):
+            elif not everything and not is_set(words, other) and not is_set(through, other):
                 failing[failed] = other
                 failed += 1
                 prefetch_row(links, other)
@@ -291,8 +154,8 @@ def walk_passing(
                 if other < 0:
                     break
                 checked += 1
-                if _is_set(left, other):  # seldom: no store for the others
-                    _take(left, other)
+                if is_set(left, other):  # seldom: no store for the others
+                    take(left, other)
                     rows[fresh] = other
                     fresh += 1
     state[CHECKED] = checked
@@ -332,7 +195,7 @@ def walk_all(
         near, rows,
     )  # fmt: skip
     while True:
-        fresh = _within(state, fresh)
+        fresh = within(state, fresh)
         for place in range(min(fresh, np.int64(AHEAD))):
             prefetch_row(codes, rows[place])
         for place in range(fresh):
@@ -340,7 +203,7 @@ def walk_all(
                 prefetch_row(codes, rows[place + AHEAD])
             row = np.int64(rows[place])
             key = key_of(codes, scale, square, row, code, factors)
-            passes = _is_set(words, row)
+            passes = is_set(words, row)
             passed += passes
             if size < beam or key < pool[size - 1]:
                 heap_push(queue, queued, key)
@@ -348,7 +211,7 @@ def walk_all(
                 if passes:
                     insert(pool, size, key)
                     size += size < beam
-        if state[STATUS] != APPROXIMATE or _out_of_time(deadline, state) or passed >= count:
+        if state[STATUS] != APPROXIMATE or out_of_time(deadline, state) or passed >= count:
             break
         if queued == 0:
             # The links lead nowhere new: begin again with what the nearest clusters have left.
@@ -371,168 +234,8 @@ def walk_all(
             if other < 0:
                 break
             rows[fresh] = other
-            fresh += _take(left, other)
+            fresh += take(left, other)
         if queued > 0:
             prefetch_row(links, row_of(queue[0]))
     state[CHECKED] = state[COMPARED]
     return size
-
-
-@kernel
-def check_links(links: Array) -> Integer:
-    """The first row with a link that is neither a row number nor -1, or -1 when there is none."""
-    n = links.shape[0]
-    for row in range(n):
-        good = True
-        for place in range(links.shape[1]):
-            good &= -1 <= links[row, place] < n
-        if not good:
-            return row
-    return -1
-
-
-@kernel
-def search_graph(
-    queries: Array,
-    everything: bool,
-    words: Array,
-    count: int,
-    links: Array,
-    bounds: Array,
-    entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
-    codes: Array,
-    scale: Array,
-    square: Array,
-    mean: Array,
-    limits: Array,
-    vectors: Array,
-    norms: Array,
-    metric: int,
-    ties: Array,
-    mode: int,
-    beam: int,
-    shortlist: int,
-    walk_limit: int,
-    max_work: int,
-    deadline: int,
-    bits: Array,
-    keys: Array,
-    rows: Array,
-    out_rows: Array,
-    out_distances: Array,
-    out_found: Array,
-    out_status: Array,
-    out_work: Array,
-) -> None:
-    """Walk the graph for each query and order the best of its beam in full precision.
-
-    queries float32[m, d]; the selection: `everything`, or words uint64[(n + 63) // 64] with
-    `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1] with
-    their entry row's code. `Int8Codes`: codes, scale, square, mean, limits. At least k places in
-    `beam`; `shortlist` rows are compared in full precision. `walk_limit` codes and lists of links
-    end a walk as EXHAUSTED, `max_work` distances of both kinds or the `deadline` as INCOMPLETE (0:
-    none). A walk that met every passing row and compared all in full precision is EXACT. Work
-    counts codes, full-precision distances, links looked at and lists of links.
-
-    Scratch: bits uint64[2 * words], keys int64[beam (+ n for one-hop)], rows int32[MOST_FRESH +
-    places + beam].
-    """
-    n, places, k = codes.shape[0], links.shape[1], np.int64(out_rows.shape[1])
-    size = (n + 63) >> 6
-    left, through = bits[:size], bits[size : 2 * size]
-    pool, queue = keys[:beam], keys[beam:]
-    fresh, failing = rows[:MOST_FRESH], rows[MOST_FRESH : MOST_FRESH + places]
-    best = rows[MOST_FRESH + places :]
-    code = np.empty(codes.shape[1], np.int8)
-    parameters, factors = np.empty(PARAMETERS, np.float64), np.empty(4, np.float64)
-    state = np.empty(STATE, np.int64)
-    full = np.int64(shortlist)
-    if max_work > 0 and full > (max_work + 1) // 2:
-        full = np.int64((max_work + 1) // 2)
-    passing_only = everything or mode == TWO_HOP
-    for number in range(queries.shape[0]):
-        prepare_query(queries[number], metric, mean, code, parameters)
-        _factors(parameters, metric, limits[0], factors)
-        for place in range(size):
-            left[place] = words[place] if passing_only and not everything else ONES
-            through[place] = np.uint64(0)
-        for place in range(STATE):
-            state[place] = 0
-        state[CODES_LIMIT] = max_work - full if max_work > 0 else NO_LIMIT
-        state[WALK_LIMIT] = walk_limit if walk_limit > 0 else NO_LIMIT
-        state[STATUS] = APPROXIMATE
-        if passing_only:
-            met = walk_passing(
-                links,
-                bounds,
-                entries,
-                entry_codes,
-                entry_scale,
-                entry_square,
-                codes,
-                scale,
-                square,
-                code,
-                factors,
-                everything,
-                words,
-                np.int64(count),
-                np.int64(deadline),
-                left,
-                through,
-                pool,
-                fresh,
-                failing,
-                state,
-            )
-        else:
-            met = walk_all(
-                links,
-                bounds,
-                entries,
-                entry_codes,
-                entry_scale,
-                entry_square,
-                codes,
-                scale,
-                square,
-                code,
-                factors,
-                words,
-                np.int64(count),
-                np.int64(deadline),
-                left,
-                queue,
-                pool,
-                fresh,
-                state,
-            )
-        chosen = full if full < met else met
-        for place in range(chosen):
-            best[place] = row_of(pool[place])
-        found = rerank(
-            queries[number],
-            vectors,
-            norms,
-            metric,
-            best,
-            chosen,
-            ties,
-            k,
-            out_rows[number],
-            out_distances[number],
-        )
-        for place in range(found, k):
-            out_rows[number, place] = -1
-            out_distances[number, place] = math.inf
-        status = state[STATUS]
-        if chosen == count:
-            status = EXACT
-        elif status == APPROXIMATE and found < k and found < count:
-            status = EXHAUSTED
-        out_found[number], out_status[number] = found, status
-        out_work[number, CODES], out_work[number, FULL] = state[COMPARED], chosen
-        out_work[number, CHECKS], out_work[number, HOPS] = state[CHECKED], state[LISTS]

@@ -9,7 +9,7 @@ from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import NO_BUDGET
 from fanns.paths.graph import TWO_HOP, GraphParameters, GraphPath
-from fanns.paths.graph_builder import first_of_equals
+from fanns.paths.graph_copies import first_of_equals
 from fanns.selection import Selection
 from fanns.vectors import DenseVectors
 from tests.graph_helpers import clustered, graph_of, load, queries_near, recall

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from fanns.codes import Int8Codes
 from fanns.errors import CorruptIndexError, InputError
-from fanns.kernels.graph_walk import MOST_FRESH, ONE_HOP, TWO_HOP, check_links, search_graph
+from fanns.kernels.graph_search import ONE_HOP, TWO_HOP, check_links, search_graph
+from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import Answers, Budget, RowSet
 from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links

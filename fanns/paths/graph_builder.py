@@ -14,6 +14,7 @@ from fanns.codes import Int8Codes
 from fanns.kernels import graph_build as kernels
 from fanns.kernels.distance import IP
 from fanns.kernels.jit import Array, frozen
+from fanns.paths.graph_copies import first_of_equals, groups_of_copies, ring_copies
 from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
 
@@ -189,28 +190,11 @@ class _Builder:
         self.link_back(targets, sources, bounds, room, self.degree, self.alpha)
 
     def hang_copies(self) -> None:
-        """Link to the rows that equal a row of the graph, which links to some of them.
-
-        They form a ring, each linking to those next to it; a tree would end at failing rows. Each
-        has the links of the row it equals as well, so that a walk goes on from any of them.
-        Inserted like others they would crowd out other links, or, pruned, be reached by none.
-        """
-        copies = np.flatnonzero(self.first != np.arange(len(self.first)))
-        copies = copies[np.argsort(self.first[copies], kind="stable")].astype(np.int32)
-        originals, starts = np.unique(self.first[copies], return_index=True)
+        """Link to the rows that equal a row of the graph; see graph_copies."""
+        originals, groups = groups_of_copies(self.first)
         self.order_links(originals, self.degree, self.alpha)
-        room = self.links.shape[1] - 1
-        fan = room - self.degree
-        groups = np.split(copies, starts[1:]) if len(copies) else []
         for original, group in zip(originals, groups, strict=True):
-            links = self.links[original]
-            common = links[links >= 0]
-            links[len(common) : len(common) + fan] = pad(group[:fan], fan)
-            ring = np.concatenate((group, group[:fan]))
-            for number, row in enumerate(group):
-                following = ring[number + 1 :][: min(fan, len(group) - 1)]
-                own = np.concatenate(([original], following, common))
-                self.links[row, :room] = pad(own[:room], room)
+            ring_copies(self.links, self.degree, original, group)
 
     def reach_all(self, starts: Array) -> None:
         """Link to every row that links do not lead to from the entries.
@@ -236,41 +220,6 @@ class _Builder:
         """Put the nearest links of rows first, pruned to `degree` (alpha infinite: not pruned)."""
         none = np.zeros(len(rows) + 1, np.int64)
         self.link_back(rows, rows[:0], none, 0, degree, alpha)
-
-
-def pad(rows: Array, size: int) -> Array:
-    """Rows with -1 behind them."""
-    return np.append(rows, np.full(size - len(rows), -1)).astype(np.int32)
-
-
-def first_of_equals(codes: Int8Codes, cluster_of: Array, threads: int | None) -> Array:
-    """For each row the first row of its cluster with the same code and scale, int32[n]."""
-    n = codes.n
-    words = codes.codes.view(np.uint64)
-    scale = codes.scale.view(np.uint32)
-    odd = np.random.default_rng(0).integers(2**63, size=words.shape[1] + 2, dtype=np.uint64)
-    odd = odd * np.uint64(2) + np.uint64(1)
-    digest = np.empty(n, np.uint64)
-
-    def task(start: int, stop: int) -> None:
-        digest[start:stop] = (words[start:stop] * odd[2:]).sum(axis=1)
-        digest[start:stop] += scale[start:stop] * odd[0]
-        digest[start:stop] += cluster_of[start:stop].astype(np.uint64) * odd[1]
-
-    run_chunks(task, n, MEASURED_A_CHUNK, threads)
-    order = np.argsort(digest, kind="stable").astype(np.int32)
-    before, after = order[:-1], order[1:]
-    same = np.flatnonzero(digest[before] == digest[after])
-    a, b = before[same], after[same]
-    equal = (scale[a] == scale[b]) & (cluster_of[a] == cluster_of[b])
-    for start in range(0, len(same), MEASURED_A_CHUNK):
-        part = slice(start, start + MEASURED_A_CHUNK)
-        equal[part] &= (words[a[part]] == words[b[part]]).all(axis=1)
-    begins = np.ones(n, np.bool_)
-    begins[same[equal] + 1] = False
-    first = np.empty(n, np.int32)
-    first[order] = order[begins][np.cumsum(begins) - 1]
-    return first
 
 
 def _steps(codes: Array) -> npt.NDArray[np.float32]:
