@@ -23,6 +23,7 @@ from fanns.paths.scan import ScanParameters
 # Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
 # with 1.8 k, 99 % with 4 k and all with 6 k; each row more costs about 0.1 us.
 LIKELY, SURE = 4, 6
+SHORTEST = 40
 # A scan of less than this is taken without asking whether the filter avoids the query.
 LIFT_NS = 60_000
 # A walk may spend this multiple of the scan's predicted cost before the scan takes over.
@@ -53,7 +54,7 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
     """The scan of `count` passing rows; in full precision when asked for or when few pass."""
     costs = calibration.scan
     # The wider the shortlist, the more often the codes alone prove the answer exact.
-    shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k)
+    shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k, SHORTEST)
     if count <= shortlist:
         predicted = costs.fixed_ns + count * costs.exact_ns
         why = "few rows pass: all in full precision"
