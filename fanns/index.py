@@ -45,7 +45,13 @@ class Index:
         self._recipe = recipe
         self._directory = directory
         self._metric = METRICS[recipe.metric]
-        self._snapshot = self._see(segments)
+        self._seen: Snapshot | None = self._see(segments)
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        if self._seen is None:
+            raise StorageError("this index is closed: open it again with fanns.open(path)")
+        return self._seen
 
     def _see(self, segments: Sequence[Segment]) -> Snapshot:
         recipe = self._recipe
@@ -187,7 +193,7 @@ class Index:
         if self._directory is not None:
             segment = store_segment(self._directory, self._recipe, segment)
         segments = [*self._snapshot.segments, segment]
-        self._snapshot = self._see(segments)
+        self._seen = self._see(segments)
 
     def _refuse_known(self, ids: Any) -> None:
         keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
@@ -207,7 +213,7 @@ class Index:
         """Give files and lock back; the index cannot be used afterwards."""
         if self._directory is not None:
             self._directory.close()
-        self._snapshot = self._see([])
+        self._seen = None
 
     def __enter__(self) -> Index:
         return self
@@ -497,6 +503,8 @@ class Index:
                 self.search(probe, 10, where, plan=plan)
 
     def __repr__(self) -> str:
+        if self._seen is None:
+            return "<fanns.Index: closed>"
         return (
             f"<fanns.Index: {len(self):,} rows x {self.dimensions}, {self.metric}, "
             f"{len(self.schema)} columns, {len(self._snapshot.segments)} segment(s)>"

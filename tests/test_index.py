@@ -449,6 +449,16 @@ def test_saved_and_opened_it_answers_the_same(
     index.save(path, overwrite=True)
 
 
+def test_a_closed_index_says_so(queries: np.ndarray) -> None:
+    index = fanns.Index.build({"v": queries}, vector="v")
+    index.close()
+    with pytest.raises(StorageError, match="closed"):
+        index.search(queries[0])
+    with pytest.raises(StorageError, match="closed"):
+        len(index)
+    assert "closed" in repr(index)
+
+
 def test_a_writer_adds_durably(table: pa.Table, queries: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "papers.fanns"
     built = fanns.Index.build(table.slice(0, 1_000), path=path, calibration="default")
