@@ -282,8 +282,11 @@ def installed(
 
 PROBE = """
 import site, sys
+before = list(sys.path)
 site.addsitedir(sys.argv[1])
-sys.path.insert(1, sys.argv[1])  # before a fanns that this environment may have installed
+added = [path for path in sys.path if path not in before]
+# before a fanns that this environment may have installed
+sys.path[:] = [before[0], *added, *before[1:]]
 import datasets
 print(datasets.__file__)
 import fanns.datasets.exact
