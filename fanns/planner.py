@@ -21,7 +21,8 @@ from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
 # Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
-# with 1.8 k, 99 % with 4 k and all with 6 k; each row more costs about 0.1 us.
+# with 1.8 k, 99 % with 4 k and all with 6 k; reranking stops once proved, so that a long list
+# costs little.
 LIKELY, SURE = 4, 6
 SHORTEST = 40
 # A scan of less than this is taken without asking whether the filter avoids the query.

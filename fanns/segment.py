@@ -284,7 +284,6 @@ def build_segment(
             progress(stage, done, total)
 
     n = len(data.vectors)
-    Identifiers.build(data.ids)  # duplicates are found before any long work
     tell("cluster", 0, 1)
     order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads)
     arrays: dict[str, np.ndarray] = {}
