@@ -502,6 +502,11 @@ class Index:
             for plan in ("scan", "graph"):
                 self.search(probe, 10, where, plan=plan)
 
+    def clear_cache(self) -> None:
+        """Forget the selections of recent filters, as measurements of a first use need it."""
+        for segment in self._snapshot.segments:
+            segment.clear_cache()
+
     def __repr__(self) -> str:
         if self._seen is None:
             return "<fanns.Index: closed>"

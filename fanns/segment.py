@@ -196,6 +196,11 @@ class Segment:
             _part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
         )
 
+    def clear_cache(self) -> None:
+        """Forget the selections of recent filters."""
+        if "attributes" in self.__dict__:
+            self.attributes.cache.clear()
+
     def array_bytes(self, name: str) -> int:
         """Bytes of one array, without touching it."""
         if isinstance(self.arrays, FileArrays):

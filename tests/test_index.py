@@ -489,3 +489,15 @@ def test_public_names_are_these() -> None:
 def test_simulated_vectors_take_no_model(table: pa.Table) -> None:
     with pytest.raises(InputError, match="simulated"):
         fanns.Index.plan_build(table, model="some/encoder")
+
+
+def test_clear_cache_forgets_filters_and_changes_no_answer(
+    index: fanns.Index, queries: np.ndarray
+) -> None:
+    where = "versions > 1 AND doi IS NOT NULL"
+    before = index.search(queries[0], 10, where)
+    kept = [segment.attributes.cache for segment in index._snapshot.segments]
+    assert any(len(cache) for cache in kept)
+    index.clear_cache()
+    assert not any(len(cache) or cache.used for cache in kept)
+    assert list(index.search(queries[0], 10, where).ids) == list(before.ids)

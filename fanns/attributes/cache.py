@@ -41,6 +41,12 @@ class SelectionCache:
             while self.used > self.capacity:
                 self.used -= _cost(self._entries.popitem(last=False)[1])
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self.used = 0
+
     def __len__(self) -> int:
         return len(self._entries)
 
