@@ -1,0 +1,86 @@
+"""fanns itself, through its public interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+import fanns
+from fanns.bench.engine import Engine, Items, Mode, Params, Rows, Setting, Vector, Work
+
+
+class Fanns(Engine):
+    """The filter's text is constant and its tree cached; parameters are bound for each query."""
+
+    name = "fanns"
+    modes: ClassVar[tuple[Mode, ...]] = ("end_to_end", "prepared")
+
+    @classmethod
+    def version(cls) -> dict[str, str]:
+        return {"fanns": fanns.__version__}
+
+    def build(self, items: Items, folder: Path, threads: int) -> None:
+        vectors = pa.FixedSizeListArray.from_arrays(items.vectors.ravel(), items.vectors.shape[1])
+        vector = _free_name(items.attributes.column_names)
+        fanns.Index.build(
+            items.attributes.append_column(vector, vectors),
+            vector=vector,
+            metric=items.metric,
+            attributes=items.attributes.column_names,
+            queries=items.tune if len(items.tune) else None,
+            threads=threads,
+            path=folder / "index",
+            overwrite=True,
+            **self.options.get("build", {}),
+        ).close()
+
+    def open(self, items: Items, folder: Path) -> None:
+        self.index = fanns.open(folder / "index")
+
+    def start(self, where: str | None) -> None:
+        self.index.clear_cache()
+        self.where = where
+        self.prepared = self.index.prepare(where)  # the index keeps the tree of this text
+
+    def use(self, setting: Setting) -> None:
+        self.index.clear_cache()
+        self.recall = float(setting["recall"])
+
+    def bind(self, params: Params) -> fanns.Prepared:
+        bound = self.prepared.bind(**params)
+        bound.count()  # evaluates the filter
+        return bound
+
+    def search(self, query: Vector, params: Params, k: int) -> fanns.Hits:
+        hits = self.index.search(
+            query, k, where=self.where, params=params or None, recall=self.recall
+        )
+        hits.ids  # noqa: B018 - read when first asked for: part of the answer
+        return hits  # type: ignore[no-any-return]
+
+    def search_bound(self, query: Vector, bound: fanns.Prepared, k: int) -> fanns.Hits:
+        hits = self.index.search(query, k, where=bound, recall=self.recall)
+        hits.ids  # noqa: B018
+        return hits  # type: ignore[no-any-return]
+
+    def rows(self, answer: fanns.Hits) -> Rows:
+        return np.asarray(answer.ids, dtype=np.int64)
+
+    def work(self, answer: fanns.Hits) -> Work:
+        codes, full, _, _ = (int(part) for part in answer.work)
+        return Work(codes + full, answer.status)
+
+    def close(self) -> None:
+        self.index.close()
+
+
+def _free_name(taken: Sequence[str]) -> str:
+    """A name for the column of vectors that no attribute has."""
+    name = "embedding"
+    while name in taken:
+        name += "_"
+    return name
