@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from fanns.attributes import AttributeIndex, postings
-from fanns.attributes.cache import SelectionCache
+from fanns.attributes.cache import Hashed, SelectionCache
 from fanns.errors import CorruptIndexError, FilterTypeError
 from fanns.expressions import (
     Ids,
@@ -46,13 +46,16 @@ def test_equal_filters_are_answered_from_the_cache() -> None:
 def test_the_cache_keeps_to_its_bytes() -> None:
     cache = SelectionCache(10_000)
     for value in range(100):
-        cache.put(compare("a", "=", value), Selection.all(500))
+        cache.put(Hashed(compare("a", "=", value)), Selection.all(500))
         assert cache.used <= 10_000
     assert 0 < len(cache) < 100
-    assert cache.get(compare("a", "=", 99)) is not None and cache.get(compare("a", "=", 0)) is None
-    cache.put(compare("a", "=", 0), Selection.all(100_000))
-    assert cache.get(compare("a", "=", 0)) is None
-    SelectionCache(0).put(compare("a", "=", 0), Selection.all(1))
+    assert (
+        cache.get(Hashed(compare("a", "=", 99))) is not None
+        and cache.get(Hashed(compare("a", "=", 0))) is None
+    )
+    cache.put(Hashed(compare("a", "=", 0)), Selection.all(100_000))
+    assert cache.get(Hashed(compare("a", "=", 0))) is None
+    SelectionCache(0).put(Hashed(compare("a", "=", 0)), Selection.all(1))
 
 
 def test_what_code_and_ids_select_lives_as_long_as_their_node() -> None:

@@ -9,6 +9,22 @@ from fanns.expressions import Node
 from fanns.selection import Selection, word_count
 
 
+class Hashed:
+    """A filter as a key: hashing a tree costs as much as a look-up, so it is done once."""
+
+    __slots__ = ("_hash", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._hash = hash(node)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed) and self.node == other.node
+
+
 class SelectionCache:
     """Least recently used first out; safe to share between threads."""
 
@@ -16,27 +32,27 @@ class SelectionCache:
         """`capacity` in bytes; 0 keeps nothing."""
         self.capacity = capacity
         self.used = 0
-        self._entries: OrderedDict[Node, Selection] = OrderedDict()
+        self._entries: OrderedDict[Hashed, Selection] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, node: Node) -> Selection | None:
+    def get(self, key: Hashed) -> Selection | None:
         """The selection of an equal filter, or None."""
-        found = self._entries.get(node)
+        found = self._entries.get(key)
         if found is not None:
             try:  # noqa: SIM105 - a context manager would cost half of a hit
-                self._entries.move_to_end(node)
+                self._entries.move_to_end(key)
             except KeyError:
                 pass  # another thread has just pushed it out
         return found
 
-    def put(self, node: Node, selection: Selection) -> None:
+    def put(self, key: Hashed, selection: Selection) -> None:
         """Keep a selection; one that alone exceeds the capacity is not kept."""
         cost = _cost(selection)
         if cost > self.capacity:
             return
         with self._lock:
-            before = self._entries.pop(node, None)
-            self._entries[node] = selection
+            before = self._entries.pop(key, None)
+            self._entries[key] = selection
             self.used += cost - (_cost(before) if before is not None else 0)
             while self.used > self.capacity:
                 self.used -= _cost(self._entries.popitem(last=False)[1])

@@ -56,6 +56,9 @@ def compare(dictionary: Dictionary, op: str, value: Any) -> Bounds:
 
 def among(dictionary: Dictionary, values: Sequence[Any]) -> Bounds:
     """The codes of those values that occur."""
+    if len(values) == 1:  # the hot path
+        code = dictionary.code(values[0])
+        return [code, code + 1] if code >= 0 else []
     codes = {dictionary.code(value) for value in values}
     return of_codes(sorted(codes - {-1}))
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fanns.attributes import intervals
-from fanns.attributes.cache import SelectionCache
+from fanns.attributes.cache import Hashed, SelectionCache
 from fanns.attributes.intervals import Bounds
 from fanns.attributes.leaves import CODES_OF, text_leaf, values_of
 from fanns.attributes.lists import ListColumn
@@ -111,7 +111,7 @@ class Evaluation:
 
         None for other nodes, and for patterns that only a pass over the strings can answer.
         """
-        while isinstance(node, Not):
+        while type(node) is Not:
             node, negated = node.arg, not negated
         find = CODES_OF.get(type(node))
         if find is None:
@@ -143,7 +143,7 @@ class Evaluation:
         for count, part in parts[1:]:
             if result.count == 0 or count == self.context.n:
                 break  # the rest, larger still, hold every row
-            if isinstance(part, Codes) and result.count <= result.n >> 6:
+            if isinstance(part, Codes) and result.count <= result.n >> 4:
                 result = part.column.filtered(result, part.bounds)
             else:
                 result = result & _materialised(part)
@@ -192,10 +192,11 @@ class Evaluation:
         if type(node) not in CODES_OF:
             raise FilterError(f"a filter of type {type(node).__name__} cannot be evaluated")
         column = self._column_of(node)
-        true = self.columns.cache.get(node)
+        key = Hashed(node)
+        true = self.columns.cache.get(key)
         if true is None:
             true = text_leaf(column, node)
-            self.columns.cache.put(node, true)
+            self.columns.cache.put(key, true)
         return true, _present(column)
 
     def _opaque(self, node: Opaque) -> TrueAndPresent:

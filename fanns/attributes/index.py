@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fanns.attributes.cache import SelectionCache
+from fanns.attributes.cache import Hashed, SelectionCache
 from fanns.attributes.evaluate import Column, Evaluation, RowContext
+from fanns.attributes.leaves import CODES_OF
 from fanns.attributes.lists import ListColumn
 from fanns.attributes.opaque import TrueAndPresent
 from fanns.attributes.scalar import ScalarColumn
 from fanns.attributes.stored import StoredText
 from fanns.errors import CorruptIndexError, FilterTypeError, UnknownColumnError
-from fanns.expressions import And, Compare, Node, Not, Opaque, Or
+from fanns.expressions import And, Compare, ListHas, Node, Not, Opaque, Or
 from fanns.expressions import Column as Term
 from fanns.schema import ColumnType, Schema
 from fanns.selection import Selection
@@ -137,12 +138,13 @@ class AttributeIndex:
             column = self._columns.get(bound.term.name)
             if type(column) is ScalarColumn:
                 return column.equal(bound.value)
-        found = self.cache.get(bound)
+        key = Hashed(bound)
+        found = self.cache.get(key)
         if found is not None:
             return found
         selection = Evaluation(self, context).select(bound)
         if not _holds_opaque(bound):
-            self.cache.put(bound, selection)
+            self.cache.put(key, selection)
         return selection
 
     def take(self, column: str, rows: NDArray[np.integer]) -> pa.Array:
@@ -248,6 +250,8 @@ def _build(column: pa.ChunkedArray, kind: ColumnType) -> ScalarColumn | ListColu
 
 
 def _holds_opaque(node: Node) -> bool:
+    if type(node) in CODES_OF or type(node) is ListHas:  # the hot path
+        return False
     if isinstance(node, LOGIC):
         return any(map(_holds_opaque, node.args))
     return _holds_opaque(node.arg) if isinstance(node, Not) else isinstance(node, Opaque)
