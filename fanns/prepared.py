@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fanns.attributes.direct import Direct, direct
 from fanns.errors import FilterError, InputError, ParameterError, UnknownColumnError
 from fanns.expressions import Constant, Evaluated, Ids, Mask, Node
 from fanns.filters import compile_filter, default_nulls, parse_filter, to_sql, walk
@@ -40,6 +42,7 @@ class Snapshot:
             for segment, start in zip(segments, starts[:-1], strict=True)
         ]
         self._templates: OrderedDict[Any, Any] = OrderedDict()
+        self._direct: WeakKeyDictionary[Any, list[Direct | None]] = WeakKeyDictionary()
         self.everything = [Selection.all(segment.n) for segment in segments]
 
     def template(self, where: Any, nulls: str | None) -> Any:
@@ -90,6 +93,22 @@ class Snapshot:
                 out.append(f"column {name!r} is stored, not indexed: evaluated over all its values")
         return tuple(dict.fromkeys(out))
 
+    def direct(self, template: Any, params: Mapping[str, Any]) -> list[Selection] | None:
+        """The selections by the short way, where the filter and its values allow it."""
+        if not params or params.keys() != template.parameters:
+            return None
+        ways = self._direct.get(template)
+        if ways is None:
+            ways = [direct(template.tree, segment.attributes) for segment in self.segments]
+            self._direct[template] = ways
+        selections = []
+        for way in ways:
+            found = None if way is None else way.select(params)
+            if found is None:
+                return None
+            selections.append(found)
+        return selections
+
     def select(self, bound: Node) -> list[Selection]:
         """The selection of each segment."""
         if isinstance(bound, Constant) and bound.value:
@@ -137,7 +156,8 @@ class Prepared:
     def selections(self) -> list[Selection]:
         """The passing rows of each segment; evaluated once."""
         if self._selections is None:
-            self._selections = self._snapshot.select(self.bound)
+            found = self._snapshot.direct(self._template, self._params)
+            self._selections = self._snapshot.select(self.bound) if found is None else found
             self.matches = sum(selection.count for selection in self._selections)
         return self._selections
 

@@ -1,0 +1,162 @@
+"""The short way to a selection gives what the general way gives, or gives way to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fanns
+from fanns.attributes import AttributeIndex
+from fanns.attributes.direct import direct
+from fanns.errors import FilterTypeError, ParameterError
+from fanns.filters import compile_filter, parse_filter
+from fanns.schema import schema_of
+from tests.attribute_data import Context
+
+N = 700
+DAYS = [dt.date(2000, 1, 1) + dt.timedelta(days=i) for i in range(40)]
+WORDS = ["", "a", "b", "ab", "c", "d", "e", "Ω"]
+LEAVES = [
+    ("year = :y", "year"),
+    ("year >= :y", "year"),
+    ("year < :z", "year"),
+    ("small <= :s", "small"),
+    ("name = :n", "name"),
+    ("name > :n", "name"),
+    ("day BETWEEN :a AND :b", "day"),
+    ("day = :a", "day"),
+    ("list_contains(tags, :t)", "tags"),
+    ("list_contains(tags, :u)", "tags"),
+    ("list_contains(counts, :c)", "counts"),
+]
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "y": st.integers(-2, 45),
+    "z": st.integers(-2, 45),
+    "s": st.integers(-200, 200),
+    "n": st.sampled_from([*WORDS, "missing"]),
+    "a": st.sampled_from([*DAYS, dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
+    "b": st.sampled_from(DAYS),
+    "t": st.sampled_from([*WORDS, "missing"]),
+    "u": st.sampled_from(WORDS),
+    "c": st.integers(-1, 9),
+}
+STRANGE: list[Any] = [None, 1.5, True, "2000-01-05", np.int64(3), "x", 2**70, float("nan")]
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    rng = np.random.default_rng(5)
+
+    def holes(values: list[Any]) -> list[Any]:
+        return [None if rng.random() < 0.1 else value for value in values]
+
+    def lists(words: list[Any], most: int) -> list[Any]:
+        return [[words[i] for i in rng.integers(0, len(words), rng.integers(0, most))] for _ in a]
+
+    a = range(N)
+    return pa.table(
+        {
+            "year": holes((rng.zipf(1.3, N) % 40).tolist()),
+            "small": pa.array(holes(rng.integers(-128, 128, N).tolist()), pa.int8()),
+            "name": holes([WORDS[i] for i in rng.integers(0, len(WORDS), N)]),
+            "day": holes([DAYS[i] for i in rng.integers(0, len(DAYS), N)]),
+            "tags": pa.array(holes(lists([*WORDS, None], 4)), pa.list_(pa.string())),
+            "counts": pa.array(holes(lists(list(range(8)), 3)), pa.list_(pa.int64())),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def index(table: pa.Table) -> AttributeIndex:
+    return AttributeIndex.build(table, schema_of(table.schema))
+
+
+@given(data=st.data())
+def test_equals_the_general_way(index: AttributeIndex, data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.sampled_from(LEAVES), min_size=1, max_size=4))
+    tree = parse_filter(" AND ".join(text for text, _ in texts))
+    nulls = data.draw(st.sampled_from(["sql", "python"]))
+    template = compile_filter(tree, index.schema, nulls)
+    way = direct(tree, index)
+    assert way is not None
+    for _ in range(5):
+        strange = data.draw(st.booleans())
+        values = {
+            name: data.draw(st.sampled_from(STRANGE) | VALUES[name] if strange else VALUES[name])
+            for name in template.parameters
+        }
+        found = way.select(values)
+        try:
+            expected = index.select(template.bind(values), Context(N))
+        except FilterTypeError:
+            assert found is None  # the general way raises it
+            continue
+        assert found is None or found == expected
+        assert found is None or found.count == len(found.rows()) == expected.count
+
+
+def test_is_taken_where_few_rows_pass(index: AttributeIndex) -> None:
+    tree = parse_filter("small = :s AND day BETWEEN :a AND :b")
+    way = direct(tree, index)
+    assert way is not None
+    assert way.select({"s": 5, "a": DAYS[0], "b": DAYS[-1]}) is not None
+    assert way.select({"s": 5, "a": "2000-01-01", "b": DAYS[-1]}) is None  # text is left to binding
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "year = 3",
+        "year = :y OR small = :s",
+        "NOT year = :y",
+        "year IN (:y, :s)",
+        "len(tags) = :y",
+        "name LIKE :n",
+        "day IS NULL",
+        "list_has_all(tags, [:t, :u])",
+        "list_has_any(tags, :t)",
+        "TRUE",
+    ],
+)
+def test_leaves_other_filters_alone(index: AttributeIndex, where: str) -> None:
+    assert direct(parse_filter(where), index) is None
+
+
+def test_searches_through_it(table: pa.Table) -> None:
+    rng = np.random.default_rng(6)
+    vectors = rng.standard_normal((N, 8)).astype(np.float32)
+    made = fanns.Index.build(
+        table.append_column("v", pa.FixedSizeListArray.from_arrays(vectors.ravel(), 8)),
+        vector="v",
+        calibration="default",
+    )
+    where = "year = :y AND list_contains(tags, :t)"
+    passing = [
+        i
+        for i, (year, tags) in enumerate(
+            zip(table["year"].to_pylist(), table["tags"].to_pylist(), strict=True)
+        )
+        if year == 7 and tags is not None and "ab" in tags
+    ]
+    hits = made.search(vectors[0], N, where, {"y": 7, "t": "ab"})
+    assert sorted(hits.ids) == passing and hits.matches == len(passing)
+    assert "year = 7" in str(hits.explain())
+    with pytest.raises(ParameterError):
+        made.search(vectors[0], 5, where, {"y": 7})
+    with pytest.raises(ParameterError):
+        made.search(vectors[0], 5, where, {"y": 7, "t": "ab", "more": 1})
+    with pytest.raises(FilterTypeError):
+        made.search(vectors[0], 5, where, {"y": "seven", "t": "ab"})
+    more = table.slice(0, 3).append_column(
+        "v", pa.FixedSizeListArray.from_arrays(vectors[:3].ravel(), 8)
+    )
+    prepared = made.prepare(where).bind(y=7, t="ab")
+    before = prepared.count()
+    made.add(more)
+    assert made.count(where, {"y": 7, "t": "ab"}) >= before == len(passing)
