@@ -1,0 +1,61 @@
+"""What processes use, children included: an engine may be a server of several."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+
+def family(pid: int | None = None) -> list[psutil.Process]:
+    """A process (default: this one) and all below it that are alive."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def cpu_seconds(pid: int | None = None) -> float:
+    """User and system time of a family, and of those of its children that have ended."""
+    total = 0.0
+    for process in family(pid):
+        with contextlib.suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])  # own and waited-for children's
+    return total
+
+
+def resident_bytes(members: Iterable[psutil.Process]) -> int:
+    """Memory held by processes; what they share counts once.
+
+    Each one's resident pages but those shared with others or mapped from files, and the largest of
+    these shared parts.
+    """
+    private, shared = 0, 0
+    for process in members:
+        with contextlib.suppress(psutil.Error):
+            used = process.memory_info()
+            part = getattr(used, "shared", 0)
+            private += used.rss - part
+            shared = max(shared, part)
+    return private + shared
+
+
+def peak_bytes() -> int:
+    """The most that this process held, and the most that any ended child of it held."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(one).ru_maxrss for one in who) * unit
+
+
+def kill(members: Iterable[psutil.Process]) -> None:
+    """Ends processes at once. psutil looks at their start, so a reused number is left alone."""
+    gone = list(members)
+    for process in gone:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(gone, timeout=10)
