@@ -93,6 +93,8 @@ def _sections(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"the settings file {path} cannot be read: {error}") from error
     sections = found.get("engines", {})
-    if not isinstance(sections, dict) or not all(isinstance(one, dict) for one in sections.values()):
+    if not isinstance(sections, dict) or not all(
+        isinstance(one, dict) for one in sections.values()
+    ):
         raise InputError(f"{path}: expected sections [engines.<name>]")
     return sections
