@@ -1,0 +1,258 @@
+"""The report's curves, drawn with plotly: recall against speed, and every cell's ratio.
+
+Each is returned as plain data (`data` and `layout`) for plotly.js.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fanns.bench.looks import (
+    FAST,
+    GREY,
+    INK,
+    SLOW,
+    Figure,
+    Look,
+    axis,
+    either,
+    layout,
+    look,
+    plain,
+    rounded,
+)
+from fanns.bench.ratios import Comparison, Point, Verdict, wrong
+from fanns.bench.wording import percent, spread, times
+
+Cell = Mapping[str, Any]
+
+# Recall is drawn as -log10(1 - recall + this): all of 0..1 shows, and 0.99 stands apart from 1.
+_EPSILON = 0.002
+_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+
+def title(cell: Cell) -> str:
+    """A cell in words: family, selectivity, correlation."""
+    parts = [cell["family"], percent(cell["selectivity"])]
+    if cell["correlation"] in ("positive", "negative"):
+        parts.append(f"{cell['correlation']} correlation")
+    return ", ".join(parts)
+
+
+def recall_speed(
+    points: Iterable[Point], cells: Sequence[Cell], engines: Sequence[str], ours: str
+) -> Figure:
+    """Queries per second against recall: a small panel for each cell, one legend for all.
+
+    A line joins an engine's best points (none is faster at as high a recall); the others stand
+    alone and pale. Points with wrong answers are crossed and joined by nothing.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point["cell"], point["engine"]), []).append(point)
+    shown: set[str] = set()
+    for i, cell in enumerate(cells):
+        axes = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}"}
+        for engine in engines:
+            own = groups.get((cell["cell"], engine))
+            if own:
+                style = look(engine, engines)
+                for trace in _traces(own, style, engine == ours, engine not in shown):
+                    figure.add_trace(trace.update(axes))
+                shown.add(engine)
+    figure.update_layout(layout(), height=330, hovermode="closest")
+    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 1, "x": 0})
+    lowest = min((p["recall"] for own in groups.values() for p in own), default=0.0)
+    _panels(figure, cells, lowest)
+    return plain(figure)
+
+
+def _traces(points: list[Point], style: Look, ours: bool, legend: bool) -> list[Any]:
+    """An engine in one panel: its front, what lies behind the front, and wrong answers."""
+    front = pareto([point for point in points if not wrong(point)])
+    behind = [point for point in points if point not in front and not wrong(point)]
+    bad = [point for point in points if wrong(point)]
+    width, size = (3.0, 9) if ours else (1.5, 8)
+    line = {"color": style.colour, "dash": style.dash, "width": width}
+    marker = {"color": style.colour, "symbol": style.symbol, "size": size}
+    made = [_trace(front, "lines+markers", legend, line=line, marker=marker)]
+    if not front:
+        # Somebody has to stand in the legend.
+        made = [_trace(points[:1], "lines+markers", legend, line=line, marker=marker)]
+        made[0].update(x=[None], y=[None], customdata=None, error_y=None)
+    if behind:
+        made.append(_trace(behind, "markers", False, marker=marker | {"opacity": 0.35}))
+    if bad:
+        cross = {"color": style.colour, "symbol": "x-thin", "size": 12}
+        cross["line"] = {"color": style.colour, "width": 3}
+        made.append(_trace(bad, "markers", False, marker=cross, note="WRONG ANSWERS"))
+    return made
+
+
+def _trace(points: list[Point], mode: str, legend: bool, note: str = "", **style: Any) -> Any:
+    import plotly.graph_objects as go
+
+    engine = points[0]["engine"] if points else ""
+    head = f"<b>{engine}</b>" + (f" {note}" if note else "")
+    return go.Scatter(
+        x=[stretched(p["recall"]) for p in points],
+        y=[rounded(p["qps"]) for p in points],
+        error_y=_bars(points),
+        customdata=[[round(p["recall"], 4), p["setting"], rounded(p["p95_us"])] for p in points],
+        hovertemplate=f"{head}<br>recall %{{customdata[0]}}<br>%{{y:,.0f}} queries/s"
+        "<br>p95 %{customdata[2]:,.0f} µs<br>%{customdata[1]}<extra></extra>",
+        name=engine,
+        legendgroup=engine,
+        showlegend=legend,
+        mode=mode,
+        **style,
+    )
+
+
+def _bars(points: list[Point]) -> dict[str, Any]:
+    """The interval of the speed, as lengths above and below the point."""
+    above = [either(p["qps_high"], p["qps"]) - p["qps"] for p in points]
+    below = [p["qps"] - either(p["qps_low"], p["qps"]) for p in points]
+    array, minus = ([rounded(max(0.0, x)) for x in lengths] for lengths in (above, below))
+    return {"type": "data", "array": array, "arrayminus": minus, "thickness": 1, "width": 2}
+
+
+def _panels(figure: Any, cells: Sequence[Cell], lowest: float) -> None:
+    """An x and y axis for each cell, and its title; the page moves them to fit its width."""
+    ticks = {"tickvals": [stretched(t) for t in _TICKS], "ticktext": [f"{t:g}" for t in _TICKS]}
+    reach = [stretched(max(0.0, lowest)) - 0.1, stretched(1.0) + 0.1]
+    titles = []
+    for i, cell in enumerate(cells):
+        n = "" if i == 0 else str(i + 1)
+        x = axis() | ticks | {"anchor": f"y{n}", "range": reach, "title": {"text": "recall"}}
+        # 1, 2, 5, 10, ...: powers of ten alone leave a narrow panel with one label.
+        y = axis() | {"anchor": f"x{n}", "type": "log", "dtick": "D2", "exponentformat": "SI"}
+        y["title"] = {"text": "queries / s"}
+        figure.update_layout({f"xaxis{n}": x, f"yaxis{n}": y})
+        at = {"xref": f"x{n} domain", "yref": f"y{n} domain", "x": 0, "y": 1}
+        titles.append(_label(f"<b>{title(cell)}</b>", yanchor="bottom", **at))
+    figure.update_layout(annotations=titles)
+
+
+def _label(text: str, **at: Any) -> dict[str, Any]:
+    """Text that begins at a place, as an annotation."""
+    return {"text": text, "xanchor": "left", "showarrow": False, "font": {"size": 13}} | at
+
+
+def pareto(points: Iterable[Point]) -> list[Point]:
+    """The points that no other beats in both recall and speed, by rising recall."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda p: (-p["recall"], -p["qps"])):
+        if not kept or point["qps"] > kept[-1]["qps"]:
+            kept.append(point)
+    return kept[::-1]
+
+
+def stretched(recall: float) -> float:
+    """Where a recall stands on the axis."""
+    return round(-math.log10(max(0.0, 1 - recall) + _EPSILON), 4)
+
+
+def ratio_plot(comparisons: Sequence[Comparison], cells: Mapping[str, Cell], ours: str) -> Figure:
+    """Every cell's ratio with its interval, on a logarithmic axis, and who the best peer is."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    looks: dict[Verdict, tuple[str, str, str]] = {
+        "faster": (FAST, "triangle-right", f"{ours} faster"),
+        "slower": (SLOW, "triangle-left", f"{ours} slower"),
+        "undecided": (GREY, "circle-open", "undecided: the interval holds 1"),
+    }
+    for verdict, style in looks.items():
+        group = [one for one in comparisons if one.verdict == verdict]
+        if group:
+            figure.add_trace(_ratios(group, style))
+    missing = [one for one in comparisons if one.interval is None]
+    words = {"ours_not_reached": f"not reached by {ours}", "peers_not_reached": "by no peer"}
+    if missing:
+        figure.add_trace(
+            go.Scatter(
+                x=[1.0] * len(missing),
+                y=[one.cell for one in missing],
+                text=[f"  {words.get(one.state, 'reached by nobody')}" for one in missing],
+                textfont={
+                    "color": [SLOW if one.state == "ours_not_reached" else INK for one in missing]
+                },
+                textposition="middle right",
+                mode="markers+text",
+                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
+                name="recall not reached",
+                hoverinfo="skip",
+            )
+        )
+    figure.update_layout(layout(), annotations=_peers(comparisons))
+    figure.update_layout(margin={"r": 110}, height=130 + 24 * len(comparisons), hovermode="closest")
+    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 1, "x": 0})
+    figure.add_vline(x=1, line={"color": INK, "width": 1.5})
+    order = [one.cell for one in comparisons]
+    figure.update_yaxes(
+        axis(), autorange=False, range=[len(order) - 0.4, -0.6], categoryorder="array",
+        categoryarray=order, automargin=True, type="category",
+    )  # fmt: skip
+    _ratio_axis(figure, comparisons)
+    return plain(figure)
+
+
+def _ratios(group: list[Comparison], style: tuple[str, str, str]) -> Any:
+    import plotly.graph_objects as go
+
+    colour, symbol, name = style
+    found = [(one, one.interval) for one in group if one.interval]
+    return go.Scatter(
+        x=[rounded(i.ratio) for _, i in found],
+        y=[one.cell for one, _ in found],
+        error_x={
+            "type": "data",
+            "array": [rounded(either(i.high, i.ratio) - i.ratio) for _, i in found],
+            "arrayminus": [rounded(i.ratio - either(i.low, i.ratio)) for _, i in found],
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[[times(i.ratio), spread(one), _versus(one)] for one, i in found],
+        hovertemplate="<b>%{y}</b><br>%{customdata[0]} (%{customdata[1]})"
+        "<br>%{customdata[2]}<extra></extra>",
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1.5}},
+        name=name,
+    )
+
+
+def _versus(one: Comparison) -> str:
+    assert one.ours is not None and one.peer is not None
+    return (
+        f"{one.ours['engine']} {one.ours['qps']:,.0f}/s, "
+        f"{one.peer['engine']} {one.peer['qps']:,.0f}/s"
+    )
+
+
+def _peers(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The best peer's name at the right end of each line, and the heading above them."""
+    at = {"x": 1, "xref": "paper", "xshift": 6, "yref": "y"}
+    named = [_label(one.peer["engine"], y=one.cell, **at) for one in comparisons if one.peer]
+    return [*named, _label("<b>best peer</b>", y=-1.0, **at)]
+
+
+def _ratio_axis(figure: Any, comparisons: Sequence[Comparison]) -> None:
+    ends = [
+        abs(math.log10(value))
+        for one in comparisons
+        if one.interval
+        for value in (one.interval.ratio, one.interval.low, one.interval.high)
+        if value
+    ]
+    reach = max([*ends, 0.35]) + 0.05
+    marks = [1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64]
+    marks = [mark for mark in marks if abs(math.log10(mark)) <= reach]
+    labels = [f"{m:g}" if m >= 1 else f"1/{1 / m:g}" for m in marks]
+    scale = {"type": "log", "range": [-reach, reach], "tickvals": marks, "ticktext": labels}
+    figure.update_xaxes(axis() | scale, title={"text": "times as fast as the best peer"})

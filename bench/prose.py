@@ -1,0 +1,144 @@
+"""A run's report in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fanns.bench import sheets
+from fanns.bench.ratios import ALL
+from fanns.bench.report import RECALL, Findings
+from fanns.bench.sheets import Sheet
+from fanns.bench.wording import mode_name
+
+WRONG = (
+    "These engines returned rows that fail the filter, or that are no rows at all. Such points "
+    "take no part in the ratios."
+)
+METHOD = (
+    "An engine stands for itself with its fastest setting that reached the recall, of those that "
+    "its sweep tried; the best peer is the fastest of all other engines. Oracles, which know the "
+    "filter beforehand, are shown apart and are no peers.",
+    "A ratio above 1 says that {ours} is faster. Its interval (95 %) is a t interval over the "
+    "logarithms of the ratios in paired rounds: all engines take turns, and answer the same "
+    "queries in a round. Faster and slower are said only where the interval leaves out 1. The "
+    "ratio is the geometric mean over rounds, and may differ a little from that of the two rates.",
+    "End to end includes binding the parameters and evaluating the filter; with prepared filters "
+    "the engine's own form of the filter exists before the clock starts.",
+    "Recall is the share of true neighbours found, of min(k, matches), ties admitted, with "
+    "distances recomputed in float64; it is printed rounded down.",
+    "Rows passing is the mean share of rows that pass the filter. Affinity, from -1 to 1, says "
+    "whether the rows near a query pass more often (above 0) or less often (below 0) than others.",
+    "Rates are of single queries, one after another on each thread.",
+)
+
+
+def markdown(found: Findings) -> str:
+    """The whole report. Holds no absolute paths."""
+    workload = found.header.get("workload", {})
+    parts = [f"# Filtered vector search measured: {workload.get('name', 'a run')}", setting(found)]
+    parts += [f"**Note.** {sheets.scrub(note)}" for note in found.header.get("notes", [])]
+    parts += _wrong(found)
+    parts += ["## Summary", *_headlines(found)]
+    for mode in found.modes:
+        parts += _mode(found, mode)
+    parts += ["## Builds and memory", _table(sheets.builds(found.builds, found.raw))]
+    parts += _problems(found)
+    parts += ["## Cells", _table(sheets.cells(found.cells.values()))]
+    parts += ["## Method", "\n".join(f"- {text.format(ours=found.ours)}" for text in METHOD)]
+    parts += ["## Machine, versions, configuration", _table(sheets.facts(circumstances(found)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def setting(found: Findings) -> str:
+    """What was measured, in one sentence."""
+    workload, config = found.header.get("workload", {}), found.header.get("config", {})
+    threads = config.get("threads", 1)
+    return (
+        f"{workload.get('rows', 0):,} vectors of {workload.get('dims', '?')} dimensions, "
+        f"{workload.get('metric', '?')}; k = {config.get('k', '?')}; "
+        f"{threads} {'thread' if threads == 1 else 'threads'}; {len(found.cells)} cells; "
+        f"measured {str(found.header.get('started', ''))[:10] or 'at an unknown date'}."
+    )
+
+
+def circumstances(found: Findings) -> dict[str, object]:
+    """The machine, versions and configuration of the run, without absolute paths."""
+    names = ("workload", "machine", "versions", "config", "started", "finished")
+    made = {name: found.header[name] for name in names if found.header.get(name) is not None}
+    scrubbed: dict[str, object] = sheets.scrubbed(made)
+    return scrubbed
+
+
+def headline(found: Findings, mode: str, recall: float) -> str:
+    """How many cells were won and lost, in words."""
+    totals = [one for one in found.summaries_of(mode, recall) if one.family == ALL]
+    if not totals:
+        return f"{found.ours} was not measured with {mode_name(mode)}: there are no ratios."
+    return sheets.sentence(totals[0], found.ours)
+
+
+def _headlines(found: Findings) -> Iterable[str]:
+    for mode in found.modes:
+        yield headline(found, mode, RECALL)
+        if lines := found.summaries_of(mode, RECALL):
+            yield _table(sheets.summary(lines))
+
+
+def _mode(found: Findings, mode: str) -> list[str]:
+    """The tables of one mode: ratios, ratios at other recalls, every engine."""
+    parts = [f"## Every cell, {mode_name(mode)}"]
+    if comparisons := found.of(mode, RECALL):
+        parts += [
+            f"At recall {RECALL:g}:",
+            _table(sheets.ratios(comparisons, found.cells, found.ours)),
+            "The ratio at each recall, and the best peer there:",
+            _table(sheets.recalls(one for one in found.comparisons if one.mode == mode)),
+        ]
+    every = sheets.engines(
+        found.measured, list(found.cells), found.engines, mode, RECALL, found.problems
+    )
+    words = (
+        f'Queries per second of every engine at recall {RECALL:g}. "R" is the best recall of one'
+    )
+    return [*parts, f"{words} that did not reach it.", _table(every)]
+
+
+def every_engine(recall: float) -> str:
+    return (
+        f"Queries per second of every engine at recall {recall:g}. R is the best recall of one "
+        "that did not reach it."
+    )
+
+
+def _wrong(found: Findings) -> list[str]:
+    sheet = sheets.wrong_answers(found.measured)
+    if not sheet.rows:
+        return []
+    return [f"**Wrong answers.** {WRONG}", _table(sheet)]
+
+
+def _problems(found: Findings) -> list[str]:
+    parts = ["## Problems"]
+    absent, problems = sheets.absent(found.builds), sheets.problems(found.problems)
+    if absent.rows:
+        parts += ["Engines without an index:", _table(absent)]
+    if problems.rows:
+        parts += ["Cells that an engine did not answer:", _table(problems)]
+    return parts if len(parts) > 1 else [*parts, "None."]
+
+
+def _table(sheet: Sheet) -> str:
+    """A Markdown table; numbers to the right, lost cells in bold."""
+    line = ["---" if i < sheet.words else "---:" for i in range(len(sheet.heads))]
+    rows = [list(map(_cell, sheet.heads)), line]
+    for i, row in enumerate(sheet.rows):
+        texts = [_cell(text) for text in row]
+        if sheet.marks and sheet.marks[i] in ("slower", "not reached"):
+            texts = [f"**{text}**" if head == "ratio" else text
+                     for head, text in zip(sheet.heads, texts, strict=True)]  # fmt: skip
+        rows.append(texts)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,309 @@
+"""The tables of a report as text, for Markdown and HTML alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fanns.bench.ratios import Comparison, Measurements, Summary, Verdict, wrong
+from fanns.bench.wording import mode_name, percent, spread, times
+
+Row = Mapping[str, Any]
+VERDICTS: tuple[Verdict, ...] = (
+    "faster",
+    "slower",
+    "undecided",
+    "not reached",
+    "only ours",
+    "not judged",
+)
+_NONE = "-"
+# An absolute path, but no part of a URL and no fraction: its last part is all that a reader needs.
+_PATH = re.compile(r"(?<![\w:/.~])(?:~|[A-Za-z]:)?(?:[/\\][\w.+@=,-]+){2,}[/\\]?")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts.
+
+    Attributes:
+        heads: of the columns; numeric ones, from the `words`-th on, are set to the right.
+        marks: one word for each row (or none at all), by which a page may colour it.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    marks: Sequence[str] = ()
+
+
+def scrub(text: str) -> str:
+    """The text with absolute paths cut down to their last part."""
+    return _PATH.sub(lambda m: "…/" + re.split(r"[/\\]", m[0].rstrip("/\\"))[-1], text)
+
+
+def scrubbed(value: Any) -> Any:
+    """The same for all text in nested data."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {key: scrubbed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [scrubbed(item) for item in value]
+    return value
+
+
+def summary(summaries: Iterable[Summary]) -> Sheet:
+    """A line for each family, with how many cells were won and lost."""
+    lines = list(summaries)
+    used = [v for v in VERDICTS if v in VERDICTS[:3] or any(v in one.counts for one in lines)]
+    heads = ["family", "cells", *used, "geometric mean", "lowest", "highest"]
+    rows = [
+        [
+            one.family,
+            str(one.cells),
+            *(str(one.counts.get(verdict, 0)) for verdict in used),
+            *(times(v) if v is not None else _NONE for v in (one.mean, one.lowest, one.highest)),
+        ]
+        for one in lines
+    ]
+    return Sheet(heads, rows)
+
+
+def sentence(total: Summary, ours: str) -> str:
+    """The counts of one summary in words."""
+    said = {
+        "faster": "faster than the best peer in {n}",
+        "slower": "slower in {n}",
+        "undecided": "within the noise in {n}",
+        "not reached": "short of the recall, which a peer reaches, in {n}",
+        "only ours": "alone in reaching the recall in {n}",
+        "not judged": "without a comparison in {n}",
+    }
+    parts = [text.format(n=total.counts[v]) for v, text in said.items() if v in total.counts]  # type: ignore[index]
+    mean = f" Geometric mean of the ratios: {times(total.mean)}." if total.mean else ""
+    lead = f"At recall {total.recall:g}, {mode_name(total.mode)}, over {total.cells} cells"
+    return f"{lead}, {ours} is {'; '.join(parts)}.{mean}"
+
+
+def ratios(comparisons: Iterable[Comparison], cells: Mapping[str, Row], ours: str) -> Sheet:
+    """Every cell of one mode and recall: ours, the best peer, the ratio and its interval."""
+    heads = [
+        "cell", "correlation", "rows passing", "affinity", f"{ours}, queries/s", "recall",
+        "best peer", "queries/s", "recall", "ratio", "95 % interval", "oracle, queries/s",
+    ]  # fmt: skip
+    rows, marks = [], []
+    for one in comparisons:
+        cell = cells[one.cell]
+        peer = one.peer["engine"] if one.peer else "no peer" if one.state == "no_peer" else _NONE
+        rows.append(
+            [
+                one.cell,
+                cell["correlation"],
+                percent(cell["selectivity"]),
+                f"{cell['affinity']:+.2f}",
+                *_speed(one.ours),
+                peer,
+                *_speed(one.peer),
+                times(one.interval.ratio) if one.interval else _NONE,
+                spread(one) if one.interval else one.verdict,
+                f"{one.oracle['qps']:,.0f} ({one.oracle['engine']})" if one.oracle else _NONE,
+            ]
+        )
+        marks.append(one.verdict)
+    return Sheet(heads, rows, 2, marks)
+
+
+def _speed(point: Row | None) -> tuple[str, str]:
+    return (f"{point['qps']:,.0f}", share(point["recall"])) if point else ("not reached", _NONE)
+
+
+def share(recall: float) -> str:
+    """Recall as printed: rounded down, so that nothing claims a recall that it misses."""
+    return f"{int(recall * 1000 + 1e-6) / 1000:.3f}"
+
+
+def recalls(comparisons: Iterable[Comparison]) -> Sheet:
+    """The ratio of every cell at every recall, with the best peer there."""
+    by_cell: dict[str, dict[float, Comparison]] = {}
+    for one in comparisons:
+        by_cell.setdefault(one.cell, {})[one.recall] = one
+    wanted = sorted({recall for found in by_cell.values() for recall in found})
+    rows = [
+        [cell, *(_short(found[recall]) if recall in found else "" for recall in wanted)]
+        for cell, found in by_cell.items()
+    ]
+    return Sheet(["cell", *(f"recall {recall:g}" for recall in wanted)], rows)
+
+
+def _short(one: Comparison) -> str:
+    if one.interval and one.peer:
+        return f"{times(one.interval.ratio)} {one.peer['engine']}"
+    return one.verdict
+
+
+def engines(
+    measured: Measurements,
+    cells: Sequence[str],
+    names: Sequence[str],
+    mode: str,
+    recall: float,
+    problems: Iterable[Row],
+) -> Sheet:
+    """Every engine's queries per second at a recall; where there are none, why."""
+    why = {(p["engine"], p["cell"], p["mode"]): p["state"] for p in problems}
+    here = [name for name in names if any(name in measured.engines(c, mode) for c in cells)]
+    rows = []
+    for cell in cells:
+        row = [cell]
+        for name in here:
+            best = measured.fastest(cell, mode, name, recall)
+            # A problem may concern all modes at once.
+            state = why.get((name, cell, mode)) or why.get((name, cell, None)) or ""
+            row.append(
+                f"{best['qps']:,.0f}" if best else _without(measured, cell, mode, name, state)
+            )
+        rows.append(row)
+    return Sheet(["cell", *here], rows)
+
+
+def _without(measured: Measurements, cell: str, mode: str, name: str, state: str) -> str:
+    points = measured.of(cell, mode, name)
+    if not points:
+        return state or _NONE
+    if all(wrong(point) for point in points):
+        return "WRONG"
+    return f"R {share(max(p['recall'] for p in points if not wrong(p)))}"
+
+
+def builds(rows: Iterable[Row], raw: int) -> Sheet:
+    """What building took and what is kept; `raw`: bytes of the vectors as float32."""
+    heads = [
+        "engine", "versions", "threads", "build, s", "CPU, s", "peak, MiB", "on disk, MiB",
+        "of the vectors", "open, s", "resident, MiB", "of the vectors",
+    ]  # fmt: skip
+    lines = []
+    for row in rows:
+        if row["state"] != "ok":
+            continue
+        disk, resident = row["disk_bytes"], row["resident_bytes"]
+        lines.append(
+            [
+                row["engine"],
+                versions(row["version"]),
+                _number(row["threads"]),
+                _seconds(row["wall_s"]) + (" (kept)" if row["cached"] else ""),
+                _seconds(row["cpu_s"]),
+                _mebi(row["peak_bytes"]),
+                _mebi(disk),
+                f"{disk / raw:.2f}x" if disk is not None and raw else _NONE,
+                _seconds(row["open_s"]),
+                _mebi(resident),
+                f"{resident / raw:.2f}x" if resident is not None and raw else _NONE,
+            ]
+        )
+    return Sheet(heads, lines, 2)
+
+
+def versions(text: str | None) -> str:
+    """JSON of names and versions -> "faiss-cpu 1.13"."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return scrub(text or "")
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.1f}"
+
+
+def _mebi(value: int | None) -> str:
+    return _NONE if value is None else f"{value / 2**20:,.1f}"
+
+
+def absent(rows: Iterable[Row]) -> Sheet:
+    """Engines that have no index, and why."""
+    lines = [
+        [row["engine"], row["state"], scrub(row["reason"] or "")]
+        for row in rows
+        if row["state"] != "ok"
+    ]
+    return Sheet(["engine", "state", "reason"], lines, 3)
+
+
+def problems(rows: Iterable[Row]) -> Sheet:
+    """What went wrong or was not possible, alike cases on one line."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in rows:
+        mode = mode_name(row["mode"]) if row["mode"] else "all"
+        key = (row["engine"], row["state"], mode, scrub(row["reason"] or ""))
+        groups.setdefault(key, []).append(row["cell"] or "all cells")
+    lines = [
+        [e, state, mode, ", ".join(found), why] for (e, state, mode, why), found in groups.items()
+    ]
+    return Sheet(["engine", "state", "mode", "cells", "reason"], lines, 5)
+
+
+def wrong_answers(measured: Measurements) -> Sheet:
+    """Who returned rows that fail the filter or are none, where, and how many."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for point in measured.points:
+        if wrong(point):
+            groups.setdefault((point["engine"], point["mode"]), []).append(point)
+    rows = [
+        [
+            engine,
+            mode_name(mode),
+            ", ".join(dict.fromkeys(point["cell"] for point in points)),
+            percent(max(point["violations"] or 0.0 for point in points)),
+            percent(max(point["invalid"] or 0.0 for point in points)),
+        ]
+        for (engine, mode), points in groups.items()
+    ]
+    heads = ["engine", "mode", "cells", "rows failing the filter, at most", "no rows, at most"]
+    return Sheet(heads, rows, 3)
+
+
+def cells(rows: Iterable[Row]) -> Sheet:
+    """The workload's cells: filter, selectivity and correlation asked for and measured."""
+    heads = [
+        "cell", "filter", "correlation", "asked for", "rows passing", "affinity", "queries",
+    ]  # fmt: skip
+    lines = [
+        [
+            row["cell"],
+            row["where"] or "(none)",
+            row["correlation"],
+            percent(row["target"]) if row["target"] is not None else _NONE,
+            percent(row["selectivity"]),
+            f"{row['affinity']:+.2f}",
+            _number(row["measure"]),
+        ]
+        for row in rows
+    ]
+    return Sheet(heads, lines, 3)
+
+
+def facts(record: Mapping[str, Any]) -> Sheet:
+    """Nested facts (machine, versions, configuration) as lines of dotted name and value."""
+    return Sheet(["", ""], _facts(scrubbed(record), ""), 2)
+
+
+def _facts(record: Mapping[str, Any], prefix: str) -> list[list[str]]:
+    lines: list[list[str]] = []
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            lines += _facts(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            lines.append([prefix + name, ", ".join(map(str, value))])
+        elif value is not None:
+            lines.append([prefix + name, str(value)])
+    return lines

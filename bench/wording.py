@@ -1,0 +1,28 @@
+"""Numbers and modes in words, the same in every table and figure."""
+
+from __future__ import annotations
+
+from fanns.bench.ratios import Comparison
+
+MODES = {"end_to_end": "end to end", "prepared": "prepared filters"}
+
+
+def mode_name(mode: str) -> str:
+    return MODES.get(mode, mode)
+
+
+def percent(share: float) -> str:
+    """0.001 -> "0.1 %"."""
+    return f"{100 * share:.3g} %"
+
+
+def times(ratio: float) -> str:
+    """A ratio as it is printed everywhere: 0.43x, 2.1x, 14x."""
+    return f"{ratio:.2f}x" if ratio < 2 else f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"
+
+
+def spread(one: Comparison) -> str:
+    """The interval of a ratio in words."""
+    if one.interval is None or one.interval.low is None or one.interval.high is None:
+        return "no interval"
+    return f"{times(one.interval.low)[:-1]} … {times(one.interval.high)[:-1]}"
