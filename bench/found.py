@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from fanns.bench.rows import Postings
 
 Mask = NDArray[np.bool_]
+Codes = NDArray[np.unsignedinteger]
 
 _DENSE = 4  # parts with more than this share of the rows are joined as masks
 _SCATTER = 32  # a mask of fewer than this share is scattered, a larger one compared from the codes
+_COMPARED = 8  # spans of a column, up to which each is compared
 _SEARCH = 32  # a posting list this many times as long as the rows is searched, not scattered
 
 
@@ -99,74 +101,43 @@ class Sliced(Found):
 
     def mask(self) -> Mask:
         codes = self._ordered.codes
-        if self.most * _SCATTER < len(codes):
+        if self.most * _SCATTER < len(codes) or len(self._spans) > _COMPARED:
             return _scattered(self.rows(), len(codes))
         return self._inside(codes)
 
     def test(self, rows: Rows) -> Mask:
         return self._inside(self._ordered.codes[rows])
 
-    def _inside(self, codes: NDArray[np.unsignedinteger]) -> Mask:
-        if len(self._spans) != 1:
-            return np.asarray(self._ordered.table(self._spans)[codes])
-        low, high = self._spans[0]
-        if high - low == 1:
-            return np.asarray(codes == low)
-        # One comparison for both ends: what is below `low` wraps around to large numbers.
-        return np.asarray(codes - codes.dtype.type(low) < high - low)
+    def _inside(self, codes: Codes) -> Mask:
+        if not self._spans:
+            return np.zeros(len(codes), np.bool_)
+        if len(self._spans) > _COMPARED:
+            table = np.zeros(self._ordered.top, np.bool_)
+            for low, high in self._spans:
+                table[low:high] = True
+            return np.asarray(table[codes])
+        mask = _between(codes, *self._spans[0])
+        for low, high in self._spans[1:]:
+            mask |= _between(codes, low, high)
+        return mask
 
 
-class Listed(Found):
-    """The rows whose list is in all (`every`) or any of posting lists; else (`truth` False) those
-    with a list that is not."""
+class Posted(Found):
+    """The rows of one posting list; `most` is exact."""
 
-    def __init__(
-        self, postings: Postings, lists: Lists, found: Sequence[Rows], every: bool, truth: bool
-    ) -> None:
-        self._n = postings.n
+    def __init__(self, postings: Postings, posting: Rows) -> None:
         self._postings = postings
-        self._some = Sliced(lists.lengths, ((1, lists.lengths.top),))  # with a list at all
-        self._found = sorted(found, key=len)
-        self._every = every
-        self._truth = truth
-        lengths = [len(rows) for rows in self._found]
-        inside = (min(lengths, default=self._some.most)) if every else sum(lengths)
-        self.most = min(inside, self._n) if truth else self._some.most
+        self._posting = posting
+        self.most = len(posting)
 
     def rows(self) -> Rows:
-        return self._inside() if self._truth else np.flatnonzero(self.mask())
+        return self._posting
 
     def mask(self) -> Mask:
-        if self._every or len(self._found) == 1:
-            mask = _scattered(self._inside(), self._n)
-        else:
-            mask = np.zeros(self._n, np.bool_)
-            for rows in self._found:
-                mask[rows] = True
-        return mask if self._truth else np.asarray(self._some.mask() > mask)
+        return _scattered(self._posting, self._postings.n)
 
     def test(self, rows: Rows) -> Mask:
-        if not self._found:
-            inside = self._some.test(rows) if self._every else np.zeros(len(rows), np.bool_)
-        else:
-            inside = self._among(rows, self._found[0])
-            for posting in self._found[1:]:
-                other = self._among(rows, posting)
-                inside = inside & other if self._every else inside | other
-        return inside if self._truth else np.asarray(self._some.test(rows) > inside)
-
-    def _inside(self) -> Rows:
-        if not self._found:
-            return self._some.rows() if self._every else np.empty(0, np.int64)
-        if not self._every:
-            return _union(self._found, self._n)
-        rows = self._found[0]
-        for posting in self._found[1:]:
-            rows = rows[self._among(rows, posting)]
-        return rows
-
-    def _among(self, rows: Rows, posting: Rows) -> Mask:
-        """Which rows are in a posting list."""
+        posting = self._posting
         if len(posting) > _SEARCH * len(rows):
             at = np.minimum(posting.searchsorted(rows), len(posting) - 1)
             return np.asarray(posting[at] == rows)
@@ -175,6 +146,58 @@ class Listed(Found):
         inside = scratch[rows]
         scratch[posting] = False
         return inside
+
+
+class Listed(Found):
+    """The rows whose list is in all (`every`) or any of posting lists.
+
+    With `truth` False: those that have a list which is not.
+    """
+
+    def __init__(
+        self, postings: Postings, lists: Lists, found: Sequence[Rows], every: bool, truth: bool
+    ) -> None:
+        self._n = postings.n
+        self._some = Sliced(lists.lengths, ((1, lists.lengths.top),))  # with a list at all
+        self._parts = [Posted(postings, posting) for posting in sorted(found, key=len)]
+        self._every = every
+        self._truth = truth
+        lengths = [part.most for part in self._parts]
+        inside = min(lengths, default=self._some.most) if every else sum(lengths)
+        self.most = min(inside, self._n) if truth else self._some.most
+
+    def rows(self) -> Rows:
+        return self._inside() if self._truth else np.flatnonzero(self.mask())
+
+    def mask(self) -> Mask:
+        if self._every:
+            mask = _scattered(self._inside(), self._n)
+        else:
+            mask = np.zeros(self._n, np.bool_)
+            for part in self._parts:
+                mask[part.rows()] = True
+        return mask if self._truth else np.asarray(self._some.mask() > mask)
+
+    def test(self, rows: Rows) -> Mask:
+        inside = np.full(len(rows), self._every)
+        for part in self._parts:
+            if self._every:
+                inside &= part.test(rows)
+            else:
+                inside |= part.test(rows)
+        if self._truth:
+            return inside if self._parts else inside & self._some.test(rows)
+        return np.asarray(self._some.test(rows) > inside)
+
+    def _inside(self) -> Rows:
+        if not self._parts:
+            return self._some.rows() if self._every else np.empty(0, np.int64)
+        if not self._every:
+            return _union([part.rows() for part in self._parts], self._n)
+        rows = self._parts[0].rows()
+        for part in self._parts[1:]:
+            rows = rows[part.test(rows)]
+        return rows
 
 
 class Meet(Found):
@@ -194,7 +217,7 @@ class Meet(Found):
         return rows
 
     def mask(self) -> Mask:
-        if self.most * _DENSE <= self._n:
+        if self.most * _SCATTER < self._n:
             return _scattered(self.rows(), self._n)
         mask = self._parts[0].mask()
         for part in self._parts[1:]:
@@ -235,6 +258,13 @@ class Join(Found):
         for part in self._parts[1:]:
             inside = inside | part.test(rows)
         return inside
+
+
+def _between(codes: Codes, low: int, high: int) -> Mask:
+    if high - low == 1:
+        return np.asarray(codes == low)
+    # One comparison for both ends: what is below `low` wraps around to large numbers.
+    return np.asarray(codes - codes.dtype.type(low) < high - low)
 
 
 def _scattered(rows: Rows, n: int) -> Mask:

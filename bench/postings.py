@@ -69,34 +69,30 @@ class Ordered:
             return self.equal(value)
         if value is math.nan:
             left, right = self._nan, self.top
+            low, high = (1, right if op == "<=" else left) if op[0] == "<" else (left, right)
+            low = right if op == ">" else low
+        elif op == "<":
+            low, high = 1, bisect_left(self.distinct, value) + 1
+        elif op == "<=":
+            low, high = 1, bisect_right(self.distinct, value) + 1
+        elif op == ">":
+            low, high = bisect_right(self.distinct, value) + 1, self.top
         else:
-            left = bisect_left(self.distinct, value) + 1
-            right = bisect_right(self.distinct, value) + 1
-        low, high = {
-            "<": (1, left),
-            "<=": (1, right),
-            ">": (right, self.top),
-            ">=": (left, self.top),
-        }[op]
+            low, high = bisect_left(self.distinct, value) + 1, self.top
         return ((low, high),) if low < high else ()
 
     def count(self, spans: Spans) -> int:
         """Rows in the spans."""
+        if len(spans) == 1:
+            return self.starts[spans[0][1]] - self.starts[spans[0][0]]
         return sum(self.starts[high] - self.starts[low] for low, high in spans)
 
     def rows(self, spans: Spans) -> Rows:
         """Rows in the spans; a view where it is one span."""
+        if len(spans) == 1:
+            return self.order[self.starts[spans[0][0]] : self.starts[spans[0][1]]]
         parts = [self.order[self.starts[low] : self.starts[high]] for low, high in spans]
-        if len(parts) == 1:
-            return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-    def table(self, spans: Spans) -> NDArray[np.bool_]:
-        """bool[top]: which values are in the spans."""
-        table = np.zeros(self.top, np.bool_)
-        for low, high in spans:
-            table[low:high] = True
-        return table
 
 
 class Lists:

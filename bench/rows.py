@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from fanns.bench.engine import Params, UnsupportedError
-from fanns.bench.found import Everything, Found, Join, Listed, Meet, Nothing, Sliced
+from fanns.bench.found import Everything, Found, Join, Listed, Meet, Nothing, Posted, Sliced
 from fanns.bench.postings import Lists, Ordered, Spans, column_index
 from fanns.expressions import (
     And,
@@ -162,6 +162,8 @@ class Filter:
             if given is None or (contains and given[0] is None):
                 return Nothing(postings.n)
             found = [lists.posting(value) for value in dict.fromkeys(given) if value is not None]
+            if truth and len(found) == 1:
+                return Posted(postings, found[0])
             return Listed(postings, lists, found, every, truth)
 
         return plan
@@ -294,6 +296,10 @@ def _common(ordered: Ordered, many: Sequence[Spans]) -> Spans:
     """The values of all of the spans."""
     found = many[0]
     for spans in many[1:]:
+        if len(found) == 1 and len(spans) == 1:  # both ends of a range
+            low, high = max(found[0][0], spans[0][0]), min(found[0][1], spans[0][1])
+            found = ((low, high),) if low < high else ()
+            continue
         found = tuple(
             (max(a, c), min(b, d)) for a, b in found for c, d in spans if max(a, c) < min(b, d)
         )
