@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.formats.cells import answers_of, queries_of
+from fanns.bench.formats.cells import answers_of, file_name, queries_of
 from fanns.bench.formats.exchange import Foreign, QuerySet, no_attributes
 from fanns.bench.formats.hostile import FormatError, size_of
 from fanns.bench.workload import Workload
@@ -67,7 +67,7 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
         if cell.where is not None:
             said.append(f"left out {cell.name}: this format has no filters")
             continue
-        path = folder / f"{workload.name}-{cell.name}.hdf5"
+        path = folder / f"{file_name(f'{workload.name}-{cell.name}')}.hdf5"
         numbers = queries_of(cell)
         found = answers_of(workload, numbers)
         k = int(np.diff(found.offsets).min(initial=workload.depth))
@@ -109,6 +109,8 @@ def _array(path: Path, file: Any, name: str, kind: str) -> NDArray[Any]:
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.ndim != 2:
         raise FormatError(f"{path}: {name!r} should be a dataset of two dimensions")
+    if data.shape[0] and not data.shape[1]:
+        raise FormatError(f"{path}: {name!r} has {data.shape[0]:,} rows without a column")
     if data.dtype.kind not in ("fiu" if kind == "f" else "iu"):
         raise FormatError(f"{path}: {name!r} holds {data.dtype}, expected numbers")
     if data.external or data.is_virtual:

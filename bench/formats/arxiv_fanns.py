@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from fanns.bench.formats import vecs
@@ -29,11 +30,13 @@ from fanns.bench.formats.cells import (
     asked_equal,
     asked_one,
     asked_range,
+    file_name,
     queries_of,
 )
 from fanns.bench.formats.exchange import Foreign, QuerySet
 from fanns.bench.formats.hostile import FormatError, size_of
 from fanns.bench.workload import Cell, Workload
+from fanns.errors import InputError
 
 _EPOCH = date(1970, 1, 1)
 DATES = ("update_date",)
@@ -74,11 +77,15 @@ SETS = (
 )
 
 
-def read(folder: Path) -> Foreign:
-    """What a folder holds; sets whose files are missing are left out. Raises FormatError."""
+def read(folder: Path, metric: str = "l2") -> Foreign:
+    """What a folder holds; sets whose files are missing are left out. Raises FormatError.
+
+    The layout's own metric is l2, which for its unit vectors orders as cosine does.
+    """
     vectors = vecs.read_fvecs(folder / "database_vectors.fvecs")
     asked = vecs.read_fvecs(folder / "query_vectors.fvecs")
-    attributes = _dated(_lines(folder / "database_attributes.jsonl", ATTRIBUTES))
+    file = folder / "database_attributes.jsonl"
+    attributes = _dated(file, _lines(file, ATTRIBUTES))
     sets = [_query_set(folder, "none", "none", None, asked, [{}] * len(asked))]
     for one in SETS:
         file = folder / f"{one.name}_query_attributes.jsonl"
@@ -88,15 +95,18 @@ def read(folder: Path) -> Foreign:
         if one.name == "r":
             params = [{name: _date(file, day) for name, day in each.items()} for each in params]
         sets.append(_query_set(folder, one.name, one.name, one.where, asked, params))
-    return Foreign(str(folder), "l2", vectors, attributes, sets)
+    return Foreign(str(folder), metric, vectors, attributes, sets)
 
 
 def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
     """Writes items, query vectors and every cell that the layout can hold; what was done.
 
     Cells fit that compare a column with `=`, ask for a range of it or for one value of a list, and
-    whose query vectors are those of the first cell. Dates become days since 1970-01-01.
+    whose query vectors are those of the first cell. Dates become days since 1970-01-01. Raises
+    InputError for a workload whose order is not that of Euclidean distances.
     """
+    if workload.metric == "ip":
+        raise InputError(f"{workload.name} has the metric ip; this layout is for l2 and cosine")
     chosen = [cell for cell in workload.cells if cell.name in names]
     if not chosen:
         return []
@@ -111,7 +121,7 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
         if not np.array_equal(workload.queries[numbers], vectors):
             said.append(f"left out {cell.name}: its query vectors are not those of the others")
             continue
-        title = "" if cell.where is None else f"_{cell.name}"
+        title = _title(cell, chosen)
         if cell.where is not None:
             renamed = _renamed(cell)
             if renamed is None:
@@ -122,12 +132,13 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
                 for i in numbers
             ]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            file = folder / f"{cell.name}_query_attributes.jsonl"
+            file = folder / f"{title}_query_attributes.jsonl"
             file.write_text(text, encoding="utf-8")
             said.append(str(file))
         found = answers_of(workload, numbers)
         lists = vecs.Lists(found.rows.astype(np.int32), found.offsets)
-        said.append(str(vecs.write_ivecs(folder / f"ground_truth{title}.ivecs", lists)))
+        answers = folder / ("_".join(filter(None, ["ground_truth", title])) + ".ivecs")
+        said.append(str(vecs.write_ivecs(answers, lists)))
     return said
 
 
@@ -149,11 +160,12 @@ def _lines(path: Path, schema: pa.Schema, only: bool = False) -> pa.Table:
     """
     if size_of(path) == 0:
         return schema.empty_table()
-    options = pa.json.ParseOptions(
+    reading = pa.json.ReadOptions(block_size=1 << 24)  # a line must fit
+    parsing = pa.json.ParseOptions(
         explicit_schema=schema, unexpected_field_behavior="error" if only else "infer"
     )
     try:
-        table = pa.json.read_json(path, parse_options=options)
+        table = pa.json.read_json(path, reading, parsing)
     except pa.ArrowException as error:
         raise FormatError(f"{path}: {_first_bad_line(path, schema, only) or error}") from error
     if only and any(column.null_count for column in table.columns):
@@ -183,12 +195,16 @@ def _first_bad_line(path: Path, schema: pa.Schema, only: bool) -> str:
     return ""
 
 
-def _dated(table: pa.Table) -> pa.Table:
+def _dated(path: Path, table: pa.Table) -> pa.Table:
     """The table with day numbers as dates."""
     for name in DATES:
         at = table.schema.get_field_index(name)
-        days = table.column(at).cast(pa.int32()).cast(pa.date32())
-        table = table.set_column(at, name, days)
+        days = table.column(at)
+        if len(days) and days.null_count < len(days):
+            bounds = pc.min_max(days).as_py()
+            _date(path, bounds["min"])
+            _date(path, bounds["max"])
+        table = table.set_column(at, name, days.cast(pa.int32()).cast(pa.date32()))
     return table
 
 
@@ -197,6 +213,15 @@ def _date(path: Path, day: int) -> date:
         return date.fromordinal(_EPOCH.toordinal() + day)
     except (ValueError, OverflowError) as error:
         raise FormatError(f"{path}: {day} is no day since 1970-01-01: {error}") from error
+
+
+def _title(cell: Cell, chosen: Sequence[Cell]) -> str:
+    """What the files of a cell are named after: the layout's own word where it has one."""
+    if cell.where is None:
+        return ""
+    own = [one.name for one in SETS if one.name == cell.family]
+    alone = sum(other.family == cell.family for other in chosen) == 1
+    return own[0] if own and alone else file_name(cell.name)
 
 
 def _renamed(cell: Cell) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fanns.bench.formats import spmat, xbin
-from fanns.bench.formats.cells import answers_of, asked_all, asked_one, queries_of
+from fanns.bench.formats.cells import answers_of, asked_all, asked_one, file_name, queries_of
 from fanns.bench.formats.exchange import Foreign, QuerySet, no_attributes
 from fanns.bench.formats.hostile import FormatError
 from fanns.bench.workload import Workload
@@ -27,7 +27,7 @@ COLUMN, WHERE = "tags", "list_has_all(tags, :tags)"
 VECTORS = (".u8bin", ".i8bin", ".fbin", ".f16bin")
 PATTERNS = {
     "base": [f"base*{suffix}" for suffix in VECTORS],
-    "queries": [f"query*{suffix}" for suffix in VECTORS],
+    "query": [f"query*{suffix}" for suffix in VECTORS],
     "answers": ["GT*", "gt*", "groundtruth*"],
     "base_tags": ["base*.spmat"],
     "query_tags": ["query*.spmat"],
@@ -40,11 +40,11 @@ def read(folder: Path, metric: str = "l2", **named: Path | None) -> Foreign:
     Keys of `named` are those of PATTERNS. Raises FormatError.
     """
     files = {role: named.get(role) or _find(folder, role) for role in PATTERNS}
-    base, queries = files["base"], files["queries"]
-    if base is None or queries is None:
-        missing = "base" if base is None else "queries"
+    base, query = files["base"], files["query"]
+    if base is None or query is None:
+        missing = "base" if base is None else "query"
         raise FormatError(f"{folder}: no file named {' or '.join(PATTERNS[missing])}")
-    vectors, asked = xbin.read(base), xbin.read(queries)
+    vectors, asked = xbin.read(base), xbin.read(query)
     attributes, where = no_attributes(len(vectors)), None
     params: list[dict[str, Any]] = [{} for _ in range(len(asked))]
     if files["base_tags"] is not None and files["query_tags"] is not None:
@@ -78,7 +78,7 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
         if cell.where is not None and not asked:
             said.append(f"left out {cell.name}: this format cannot hold {cell.where}")
             continue
-        numbers = queries_of(cell)
+        numbers, title = queries_of(cell), file_name(cell.name)
         if asked:
             column, parameter = asked
             if column not in tagged:
@@ -87,11 +87,9 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
             given = [workload.params[i][parameter] for i in numbers]
             lists = [one if isinstance(one, list | tuple) else [one] for one in given]
             wanted = _numbered(lists, tagged[column])
-            said.append(str(spmat.write(folder / f"query.metadata.{cell.name}.spmat", wanted)))
-        said.append(
-            str(xbin.write(folder / f"query.{cell.name}{suffix}", workload.queries[numbers]))
-        )
-        answers = folder / f"GT.{cell.name}.ibin"
+            said.append(str(spmat.write(folder / f"query.metadata.{title}.spmat", wanted)))
+        said.append(str(xbin.write(folder / f"query.{title}{suffix}", workload.queries[numbers])))
+        answers = folder / f"GT.{title}.ibin"
         said.append(str(xbin.write_nearest(answers, _answers(workload, numbers), workload.depth)))
     return said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ def answers_of(workload: Workload, numbers: NDArray[np.int64]) -> Answers:
     places = np.concatenate([np.empty(0, np.int64), *map(np.arange, starts, ends)])
     offsets = np.concatenate([[0], (ends - starts).cumsum()]).astype(np.int64)
     return Answers(workload.truth_rows[places], workload.truth_distances[places], offsets)
+
+
+def file_name(cell: str) -> str:
+    """A cell's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", cell)
 
 
 def asked_all(where: str) -> tuple[str, str] | None:

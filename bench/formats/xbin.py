@@ -37,6 +37,7 @@ def read(path: Path) -> NDArray[Any]:
         raise FormatError(f"{path}: its name should end in one of {', '.join(TYPES)}")
     dtype = np.dtype(TYPES[path.suffix])
     rows, columns = header(path, "<u4", 2)
+    _not_flat(path, rows, columns)
     exactly(path, 8 + rows * columns * dtype.itemsize, f"{rows:,} rows of {columns:,} {dtype.name}")
     return mapped(path, dtype, 8, (rows, columns))
 
@@ -72,6 +73,7 @@ def read_answers(path: Path) -> Answers:
     if form(path) == "range":
         return _read_range(path)
     queries, k = header(path, "<u4", 2)
+    _not_flat(path, queries, k)
     ids = mapped(path, "<i4", 8, (queries, k))
     distances = mapped(path, "<f4", 8 + 4 * queries * k, (queries, k))
     used = ids >= 0
@@ -109,6 +111,12 @@ def write_range(path: Path, answers: Answers) -> Path:
         np.ascontiguousarray(answers.ids, "<i4").tofile(file)
         np.ascontiguousarray(answers.distances, "<f4").tofile(file)
     return path
+
+
+def _not_flat(path: Path, rows: int, columns: int) -> None:
+    """Rows without columns: a few bytes that would claim billions of rows."""
+    if rows and not columns:
+        raise wrong(path, 4, f"at least one column in {rows:,} rows", columns)
 
 
 def _read_range(path: Path) -> Answers:
