@@ -86,10 +86,11 @@ def pairs(single: Candidates, rows: int) -> Candidates:
     Only the MOST most frequent values are paired.
     """
     kept = np.sort(np.argsort(-single.sizes, kind="stable")[:MOST])
-    owner = np.concatenate([single.rows(value) for value in kept.tolist()] or [np.empty(0)])
+    none = np.empty(0, np.int64)
+    owner = np.concatenate([none, *(single.rows(value) for value in kept.tolist())])
     value = np.repeat(np.arange(len(kept)), single.sizes[kept])
     order = np.argsort(owner, kind="stable")  # by row, then by value
-    owner, value = owner[order].astype(np.int64), value[order]
+    owner, value = owner[order], value[order]
     starts = np.searchsorted(owner, np.arange(rows + 1))
     found: list[NDArray[np.int64]] = []
     longest = int(np.diff(starts).max(initial=0))

@@ -17,6 +17,7 @@ from fanns.filters import to_sql
 
 # The paper's ranges: their selectivity is uniform between these.
 R_LEAST, R_MOST = 0.09, 0.80
+MOST_LEFT_OUT = 1_000
 
 
 class Impossible(Exception):
@@ -88,11 +89,23 @@ def is_in(board: Board, wish: Wish) -> Draft:
 
 
 def negated(board: Board, wish: Wish) -> Draft:
-    """Everything but some values: those nearest to the query are left out under "negative"."""
+    """Everything but some values. Of all rows, one value is left out: the nearest to the query
+    under "negative"; of fewer, all values but the nearest, farthest or random ones.
+    """
     column = _scalar_topic(board)
-    turned = {"positive": "negative", "negative": "positive"}.get(wish.correlation, "none")
-    parts = _unions(board, column, wish._replace(correlation=turned), 1.0 - wish.target)
-    return Draft(f"{quoted(column)} NOT IN :chosen", [{"chosen": part.values} for part in parts])
+    found = board.candidates(column)
+    if len(found) > MOST_LEFT_OUT:
+        raise Impossible(f"{column} has {len(found)} values: too many to leave out one by one")
+    where = f"{quoted(column)} NOT IN :chosen"
+    if wish.target == 1.0:
+        turned = {"positive": "negative", "negative": "positive"}.get(wish.correlation, "none")
+        orders = _orders(board, column, wish._replace(correlation=turned))
+        return Draft(where, [{"chosen": [found.values[order[0]]]} for order in orders])
+    params = []
+    for part in _unions(board, column, wish, wish.target):
+        kept = set(part.values)
+        params.append({"chosen": [value for value in found.values if value not in kept]})
+    return Draft(where, params)
 
 
 def range_date(board: Board, wish: Wish) -> Draft:
@@ -242,17 +255,24 @@ def _unions(board: Board, column: str, wish: Wish, share: float) -> Iterator[_Pa
 
     Values that would lead too far beyond the share are passed over.
     """
+    found, want = board.candidates(column), max(1, round(share * board.rows))
+    for order in _orders(board, column, wish):
+        yield _union(found, order, want, board.rows)
+
+
+def _orders(board: Board, column: str, wish: Wish) -> Iterator[NDArray[np.int64]]:
+    """For each query the numbers of a column's values, nearest or farthest or random first."""
     found = board.candidates(column)
     every = found.between(1, board.rows, wish.rng)
     if not len(every):
         raise Impossible(f"{column} has no values")
-    nearness = None
-    if wish.correlation != "none":
-        nearness = board.similarity(column, found, every)
-        nearness = -nearness if wish.correlation == "positive" else nearness
-    for query in range(board.queries):
-        order = wish.rng.permutation(len(every)) if nearness is None else nearness[query].argsort()
-        yield _union(found, every[order], max(1, round(share * board.rows)), board.rows)
+    if wish.correlation == "none":
+        for _ in range(board.queries):
+            yield wish.rng.permutation(every)
+        return
+    nearness = board.similarity(column, found, every)
+    for row in -nearness if wish.correlation == "positive" else nearness:
+        yield every[np.argsort(row, kind="stable")]
 
 
 def _union(found: Candidates, order: NDArray[np.int64], want: int, rows: int) -> _Part:

@@ -23,7 +23,8 @@ from fanns.datasets.exact import Truth
 EDITION = "fanns.bench filters, edition 1"
 TUNE_SHARE = 0.2
 OFF = 2.0  # a cell whose selectivity is off by more than this factor is dropped
-LEAN = 0.1  # the least affinity of "positive"; of "none" it is at most twice this
+LEAN = 0.05  # the least affinity of "positive", small because a broad filter cannot lean far
+LEVEL = 0.2  # the most of "none", beside what chance explains
 Say = Callable[[str], None]
 
 
@@ -125,7 +126,7 @@ def make(
 
 
 def roles(queries: int, seed: int) -> NDArray[np.str_]:
-    """The role of each query vector, the same in every cell: a fifth of them, at least one, tune."""
+    """The role of each query vector, the same in every cell: a fifth of them tune."""
     found = np.full(queries, "measure")
     tune = max(1, round(TUNE_SHARE * queries)) if queries > 1 else 0
     found[np.random.default_rng([seed, 8]).permutation(queries)[:tune]] = "tune"
@@ -145,17 +146,21 @@ def _measure(board: Board, table: Table, cell: Asked, draft: Draft) -> Measured:
         shares[query] = np.count_nonzero(mask) / max(1, board.rows)
         near[query] = mask[board.near[query]].mean()
     share, lean = float(shares.mean()), workload.affinity(near, shares)
-    return Measured(cell, draft, share, lean, _reason(cell, share, lean))
+    # Three standard deviations of the affinity of a filter that is independent of the queries,
+    # from the number of passing rows that it finds near them.
+    expected = share * board.near.size
+    chance = 1.5 / math.sqrt(expected) if expected else 1.0
+    return Measured(cell, draft, share, lean, _reason(cell, share, lean, chance))
 
 
-def _reason(cell: Asked, share: float, lean: float) -> str | None:
-    """Why a cell is not what was asked for; None if it is."""
+def _reason(cell: Asked, share: float, lean: float, chance: float) -> str | None:
+    """Why a cell is not what was asked for; None if it is. chance: of an affinity without cause."""
     target = cell.target
     if target is not None and not target / OFF <= share <= target * OFF:
         return f"{share:.3g} of the rows pass, not about {target:g}"
     low, high = {
         "positive": (LEAN, 1.0),
-        "none": (-2 * LEAN, 2 * LEAN),
+        "none": (-LEVEL - chance, LEVEL + chance),
         "negative": (-1.0, -LEAN),
     }.get(cell.correlation, (-1.0, 1.0))
     if not low <= lean <= high:

@@ -99,7 +99,8 @@ class Words:
         """Rows whose word is at one of these places of the dictionary; wrong where null."""
         chosen = np.zeros(max(1, len(self.words)), np.bool_)
         chosen[places] = True
-        return chosen[self.codes]
+        found: Mask = chosen[self.codes]
+        return found
 
 
 class Lists:
@@ -131,7 +132,7 @@ class Lists:
         place = self._places.get(_key(literal(value, self.kind.item)))
         if place is None:
             return np.empty(0, np.int64)
-        return self._rows[self._starts[place] : self._starts[place + 1]]
+        return np.asarray(self._rows[self._starts[place] : self._starts[place + 1]])
 
     def has(self, op: str, values: list[Any]) -> Mask:
         """Rows whose list holds any, or all, of the values; wrong where null."""

@@ -186,11 +186,13 @@ def _pattern(node: Like, params: Params) -> str | None:
         text = _value(pattern.parameter, params)
         if text is None:
             return None
-        return ".*" * bool(pattern.before) + re.escape(text) + ".*" * bool(pattern.after)
+        before, after = (".*" if side else "" for side in (pattern.before, pattern.after))
+        return f"{before}{re.escape(text)}{after}"
     text = _value(pattern, params)
     if text is None:
         return None
-    pieces, rest = [], iter(text if node.case_sensitive else text.lower())
+    pieces: list[str] = []
+    rest = iter(text if node.case_sensitive else text.lower())
     for sign in rest:
         if sign == node.escape:
             pieces.append(re.escape(next(rest)))
@@ -221,9 +223,9 @@ def _value(value: Any, params: Params) -> Any:
         if found is None:
             return None
         since = instant(found)
-        unit, scale = ("D", 86_400) if value.kind == "date" else ("ns", None)
-        count = since // scale if scale else int(since * 10**9)
-        return np.datetime64(int(count), unit)
+        if value.kind == "date":
+            return np.datetime64(int(since // 86_400), "D")
+        return np.datetime64(int(since * 10**9), "ns")
     if not isinstance(value, Parameter):
         return value
     if value.name not in params:

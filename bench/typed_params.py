@@ -52,7 +52,9 @@ def converters(tree: Node, kinds: Schema) -> dict[str, Callable[[Any], Any]]:
     found: dict[str, Callable[[Any], Any]] = {}
     for node in walk(tree):
         if isinstance(node, Compare | In):
-            name = node.term.name if not isinstance(node.term, Length) else None
+            if isinstance(node.term, Length):
+                continue
+            name = node.term.name
         elif isinstance(node, ListHas):
             name = node.column
         else:

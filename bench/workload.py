@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from fanns.bench import mapped, typed_params
 from fanns.datasets import dataset
-from fanns.datasets.dataset import Dataset, DatasetError
+from fanns.datasets.dataset import Dataset
 from fanns.datasets.exact import METRICS
 from fanns.errors import InputError
 
