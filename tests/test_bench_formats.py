@@ -272,7 +272,7 @@ def arxiv_folder(folder: Path, rng: np.random.Generator) -> dict[str, Any]:
     for name, array in (("database_vectors", vectors), ("query_vectors", asked)):
         lengths = np.full((len(array), 1), D, "i4").view("f4")
         np.hstack([lengths, array]).tofile(folder / f"{name}.fvecs")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for _ in range(N):
         main = [ARCHIVES[i] for i in np.flatnonzero(rng.random(4) < [0.5, 0.3, 0.2, 0.02])]
         subs = [f"{one}.{x}" for one in main for x in "AB"[: 1 + int(rng.integers(2))]]
