@@ -1,0 +1,80 @@
+"""faiss's inverted lists of small codes, scanned by table look-ups, best ones refined in full."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from fanns.bench.engine import Items, Setting
+from fanns.bench.engines.faiss_base import (
+    FaissEngine,
+    inverted_lists,
+    load_faiss,
+    metric_of,
+    quantizer,
+    train,
+)
+
+
+class _Codes(FaissEngine):
+    """IndexRefineFlat over an inverted file with fast scan; the bitmap goes to the latter."""
+
+    @abstractmethod
+    def coded(self, items: Items, centroids: Any, lists: int) -> Any:
+        """The inverted file, untrained."""
+
+    def make(self, items: Items) -> Any:
+        lists = inverted_lists(items, self.options["build"]["lists_per_root"])
+        centroids = quantizer(items)
+        coded = self.coded(items, centroids, lists)
+        index = load_faiss().IndexRefineFlat(coded)
+        train(index, items, lists)
+        index._parts = (centroids, coded)  # faiss keeps their addresses only
+        return index
+
+    def open(self, items: Items, folder: Path) -> None:
+        super().open(items, folder)
+        self.lists = self.faiss.downcast_index(self.index.base_index).nlist
+
+    def parameters(self, setting: Setting) -> tuple[Any, Any]:
+        nprobe = min(setting["nprobe"], self.lists)
+        inner = self.probing(nprobe)
+        whole = self.faiss.IndexRefineSearchParameters(
+            k_factor=setting["k_factor"], base_index_params=inner
+        )
+        return whole, inner
+
+    def probing(self, nprobe: int) -> Any:
+        """Search parameters of the inverted file."""
+        return self.faiss.SearchParametersIVF(nprobe=nprobe)
+
+    def statistics(self) -> Any:
+        return self.faiss.cvar.indexIVF_stats
+
+
+class FaissIVFPQ(_Codes):
+    """IndexIVFPQFastScan: product quantization, four bits for a few dimensions each."""
+
+    name = "faiss-ivfpq"
+
+    def coded(self, items: Items, centroids: Any, lists: int) -> Any:
+        dims = items.vectors.shape[1]
+        parts = max(1, dims // self.options["build"]["dims_per_code"])
+        while dims % parts:
+            parts -= 1
+        kind = load_faiss().IndexIVFPQFastScan
+        return kind(centroids, dims, lists, parts, 4, metric_of(items))
+
+
+class FaissRaBitQ(_Codes):
+    """IndexIVFRaBitQFastScan: one bit for each dimension of the residual, turned at random."""
+
+    name = "faiss-rabitq"
+
+    def coded(self, items: Items, centroids: Any, lists: int) -> Any:
+        kind = load_faiss().IndexIVFRaBitQFastScan
+        return kind(centroids, items.vectors.shape[1], lists, metric_of(items))
+
+    def probing(self, nprobe: int) -> Any:
+        return self.faiss.IVFRaBitQSearchParameters(nprobe=nprobe)
