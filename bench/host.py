@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection
 from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
@@ -65,13 +64,12 @@ class Host:
         *,
         within: int = 1,
         pool: int = 1,
-        cores: Collection[int] | None = None,
         memory: int | None = None,
     ) -> None:
         """Starts a worker that knows nothing yet.
 
-        within, pool: threads that a call may start, and of pools that calls share. cores: to pin
-        to; None: none. memory: bytes that it and its children may hold.
+        within, pool: threads that a call may start, and of pools that calls share. memory: bytes
+        that it and its children may hold.
         """
         self.memory = memory
         self.peak = 0  # bytes seen at most
@@ -79,7 +77,7 @@ class Host:
         self._connection, theirs = Pipe()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._process = _start(theirs.fileno(), output, _environment(within, pool), cores)
+            self._process = _start(theirs.fileno(), output, _environment(within, pool))
         theirs.close()
 
     def ask(self, verb: str, timeout: float, **arguments: Any) -> Any:
@@ -168,22 +166,14 @@ def _environment(within: int, pool: int) -> dict[str, str]:
 
 
 def _start(
-    descriptor: int, output: IO[bytes], environment: dict[str, str], cores: Collection[int] | None
+    descriptor: int, output: IO[bytes], environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Pinning must precede the first import, which may start threads: the child inherits it."""
-    before = os.sched_getaffinity(0) if cores is not None else None
-    if cores is not None:
-        os.sched_setaffinity(0, cores)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "fanns.bench.worker", str(descriptor)],
-            pass_fds=[descriptor],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    finally:
-        if before is not None:
-            os.sched_setaffinity(0, before)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "fanns.bench.worker", str(descriptor)],
+        pass_fds=[descriptor],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )

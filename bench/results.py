@@ -189,10 +189,13 @@ class Run:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", cell)
         self._put(f"samples/{names.index(cell):03d}-{plain}", samples.cast(SAMPLES))
 
-    def finish(self, when: str) -> None:
-        """Derives the points and marks the run as finished at `when` (ISO time)."""
+    def finish(self, when: str, complete: bool = True) -> None:
+        """Derives the points and marks the run as ended at `when` (ISO time).
+
+        complete: no cell is missing.
+        """
         self._put("points", self.derive())
-        self.header["finished"] = when
+        self.header |= {"finished": when, "complete": complete}
         self.save()
 
     # Inside

@@ -6,68 +6,29 @@ It answers requests from its parent over a connection that it inherits, one at a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanns.bench import registry
-from fanns.bench.engine import AbsentError, Engine, Items, Mode, Setting, UnsupportedError
-from fanns.bench.processes import cpu_seconds, peak_bytes
+from fanns.bench.engine import AbsentError, Engine, Items, Setting, UnsupportedError
+from fanns.bench.messages import Built, Order, Turn
+from fanns.bench.processes import cpu_seconds, forget_peak, peak_bytes
 from fanns.bench.workload import load
 
 _BLOCK = 32  # filters bound at a time: a selector may be as large as the data set
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what an engine starts stays below this process
-
-
-class Order(NamedTuple):
-    """One turn of a point.
-
-    queries, warm: numbers of queries, timed and not. The turn ends after `limit` seconds of
-    searching, but not before `least` queries are done.
-    """
-
-    setting: Setting
-    mode: Mode
-    k: int
-    queries: NDArray[np.int64]
-    warm: NDArray[np.int64]
-    limit: float
-    least: int
-
-
-class Turn(NamedTuple):
-    """What came of an order.
-
-    micros float64[q]: around the call alone, for the first q queries of the order. ids int64:
-    those of query i are offsets[i]:offsets[i + 1]. distances: int64[q], -1 where not told;
-    statuses: what the engine said of each answer. seconds: of searching, wall clock where several
-    threads searched, else the sum of micros.
-    """
-
-    micros: NDArray[np.float64]
-    ids: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    distances: NDArray[np.int64]
-    statuses: list[str | None]
-    seconds: float
-
-
-class Built(NamedTuple):
-    """What a build took; peak_bytes is the resident memory of this process and its children."""
-
-    wall_s: float
-    cpu_s: float
-    peak_bytes: int
-    disk_bytes: int
 
 
 class Worker:
@@ -92,13 +53,16 @@ class Worker:
         self.engine = registry.load(engine)(options, threads)
 
     def build(self, folder: Path, threads: int) -> Built:
+        forget_peak()
         cpu, start = cpu_seconds(), perf_counter()
         self.engine.build(self.items, folder, threads)
         wall = perf_counter() - start
         return Built(wall, cpu_seconds() - cpu, peak_bytes(), self.engine.size(folder))
 
-    def open(self, folder: Path) -> float:
-        """Seconds to open the index."""
+    def open(self, folder: Path, cores: Collection[int] | None) -> float:
+        """Seconds to open the index, on these cores, where this process stays; None: on any."""
+        if cores is not None:
+            pin(cores)
         start = perf_counter()
         self.engine.open(self.items, folder)
         return perf_counter() - start
@@ -212,6 +176,13 @@ class _Reader:
             self.statuses,
             seconds,
         )
+
+
+def pin(cores: Collection[int]) -> None:
+    """Keeps this process on some cores: the threads that are there, and so all that they start."""
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # ended meanwhile
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def serve(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fanns import __version__
+from fanns.bench.cli import bench
 from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
 from fanns.cli_options import NOT_NEEDED
@@ -62,7 +63,7 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "fanns", "_FANNS_COMPLETE").source())
 
 
-for _command in (build, query, info, check, verify, warmup, demo):
+for _command in (build, query, info, check, verify, warmup, demo, bench):
     cli.add_command(_command)
 
 
