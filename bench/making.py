@@ -23,7 +23,7 @@ from fanns.datasets.exact import Truth
 EDITION = "fanns.bench filters, edition 1"
 TUNE_SHARE = 0.2
 OFF = 2.0  # a cell whose selectivity is off by more than this factor is dropped
-LEAN = 0.05  # the least affinity of "positive", small because a broad filter cannot lean far
+LEAN = 0.05  # the least affinity of "positive"
 LEVEL = 0.2  # the most of "none", beside what chance explains
 Say = Callable[[str], None]
 
@@ -145,16 +145,21 @@ def _measure(board: Board, table: Table, cell: Asked, draft: Draft) -> Measured:
         mask = masks(params)
         shares[query] = np.count_nonzero(mask) / max(1, board.rows)
         near[query] = mask[board.near[query]].mean()
-    share, lean = float(shares.mean()), workload.affinity(near, shares)
+    share, found = float(shares.mean()), workload.affinity(near, shares)
+    # A filter that most rows pass cannot lean far; what it leaves out can, the other way.
+    lean = found if share <= 0.5 else -workload.affinity(1.0 - near, 1.0 - shares)
     # Three standard deviations of the affinity of a filter that is independent of the queries,
-    # from the number of passing rows that it finds near them.
-    expected = share * board.near.size
-    chance = 1.5 / math.sqrt(expected) if expected else 1.0
-    return Measured(cell, draft, share, lean, _reason(cell, share, lean, chance))
+    # from the number of rows that it is expected to tell apart near them.
+    expected = min(share, 1.0 - share) * board.near.size
+    chance = 1.5 / math.sqrt(expected) if expected > 0.0 else 1.0
+    return Measured(cell, draft, share, found, _reason(cell, share, lean, chance))
 
 
 def _reason(cell: Asked, share: float, lean: float, chance: float) -> str | None:
-    """Why a cell is not what was asked for; None if it is. chance: of an affinity without cause."""
+    """Why a cell is not what was asked for; None if it is.
+
+    lean: its affinity, or that of what it leaves out; chance: how far it may be from 0 by chance.
+    """
     target = cell.target
     if target is not None and not target / OFF <= share <= target * OFF:
         return f"{share:.3g} of the rows pass, not about {target:g}"
@@ -164,7 +169,7 @@ def _reason(cell: Asked, share: float, lean: float, chance: float) -> str | None
         "negative": (-1.0, -LEAN),
     }.get(cell.correlation, (-1.0, 1.0))
     if not low <= lean <= high:
-        return f"its affinity is {lean:+.2f}, which is not {cell.correlation}"
+        return f"it leans to its queries by {lean:+.2f}, which is not {cell.correlation}"
     return None
 
 

@@ -157,8 +157,10 @@ def _in(table: Table, node: In, params: Params) -> Verdict:
 
 def _list_has(table: Table, node: ListHas, params: Params) -> Verdict:
     values = _values(node.values, params)
-    single = isinstance(node.values, tuple) and len(node.values) == 1 and node.op == "any"
-    if values is None or (single and values == [None]):  # list_contains(c, NULL)
+    # list_contains(c, :p); with NULL itself for :p the parser has made a constant of it
+    contains = node.op == "any" and not isinstance(node.values, Parameter)
+    contains = contains and [type(value) for value in node.values] == [Parameter]
+    if values is None or (contains and values == [None]):
         return _all(table.rows, None)
     lists = table[node.column]
     if not isinstance(lists, Lists):
