@@ -224,9 +224,7 @@ def _config(
         build_threads=build_threads,
         settings=settings,
         time_limit=None if minutes is None else 60 * minutes,
-        memory_limit=(
-            memory_limit * 10**6 if memory_limit else psutil.virtual_memory().total * 3 // 4
-        ),
+        memory_limit=memory_limit * 10**6 if memory_limit else memory * 3 // 4,
         engine_timeout=engine_timeout or (60.0 if quick else 900.0),
         full=full,
     )
