@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fanns.cli_options import progress, quiet_option
 from fanns.errors import MissingDependencyError
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 FORMATS = {"annbench": "annbench", "bigann": "bigann", "arxiv-fanns": "arxiv_fanns"}
 
 EXISTING = click.Path(exists=True, path_type=Path)
-FORMAT = click.argument("form", metavar="FORMAT", type=click.Choice(list(FORMATS)))
+RESULTS = "bigann-csv"
+
+
+def _format(names: list[str]) -> Callable[[Command], Command]:
+    return click.argument("form", metavar="FORMAT", type=click.Choice(names))
+
+
 OUTPUT = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to."
 )
 
 
 @click.command("import")
-@FORMAT
+@_format([*FORMATS])
 @click.argument("path", type=EXISTING)
 @OUTPUT
 @click.option(
@@ -89,24 +97,36 @@ def import_(
 
 
 @click.command()
-@FORMAT
-@click.argument("workload", type=EXISTING)
+@_format([*FORMATS, RESULTS])
+@click.argument("source", type=EXISTING)
 @OUTPUT
 @click.option(
     "--cell", "globs", multiple=True, default=["*"], metavar="GLOB", help="Only these cells."
 )
 @quiet_option
-def export(form: str, workload: Path, output: Path, globs: tuple[str, ...], quiet: bool) -> None:
-    """Write a workload in a foreign FORMAT, and say which cells it cannot hold.
+def export(form: str, source: Path, output: Path, globs: tuple[str, ...], quiet: bool) -> None:
+    """Write a workload, or the results of a run, in a foreign FORMAT.
+
+    SOURCE is the folder of a workload; for bigann-csv that of a run. Cells that a format cannot
+    hold are named on stderr.
 
     \b
     annbench     an HDF5 file for each cell without a filter
     bigann       items, and queries, answers and tags of cells that ask for tags of a list
     arxiv-fanns  cells with one column =, a range of it, or a list that contains a value
+    bigann-csv   the points of a run, in the columns of the big-ann benchmarks' own export
     """
+    if form == RESULTS:
+        from fanns.bench.formats import bigann_csv
+        from fanns.bench.results import Run
+
+        run = Run.load(source)
+        output.mkdir(parents=True, exist_ok=True)
+        click.echo(bigann_csv.write(run, output / "results.csv"))
+        return
     from fanns.bench import workload as workloads
 
-    loaded = workloads.load(workload)
+    loaded = workloads.load(source)
     names = [c.name for c in loaded.cells if any(fnmatchcase(c.name, glob) for glob in globs)]
     if not names:
         known = ", ".join(cell.name for cell in loaded.cells)

@@ -1,5 +1,6 @@
 """Whole data sets in foreign formats, made and read back by h5py, numpy, scipy and json alone."""
 
+import csv
 import json
 from datetime import date
 from pathlib import Path
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from fanns.bench import workload as workloads
 from fanns.bench.cli_formats import export, import_
 from fanns.bench.formats import arxiv_fanns, bigann, exchange
+from fanns.bench.formats.cells import file_name
 from fanns.bench.formats.hostile import FormatError
 from fanns.errors import FannsError
+from tests import bench_run_data
 
 N, M, D, K = 240, 12, 6, 5
 ARCHIVES = ["cs", "math", "hep-th", "gr-qc"]
@@ -384,8 +387,33 @@ def test_cells_that_do_not_fit_are_named(tmp_path: Path, rng: np.random.Generato
     exchange.write(found, tmp_path / "again")
     both = workloads.load(tmp_path / "w"), workloads.load(tmp_path / "again")
     assert answers(both[0], "emis") == answers(both[1], "tags")
-    done = CliRunner().invoke(export, ["bigann", str(tmp_path / "w"), "-o", "x", "--cell", "zz"])
+    asked = ["bigann", str(tmp_path / "w"), "-o", str(tmp_path / "x"), "--cell", "zz"]
+    done = CliRunner().invoke(export, asked)
+    assert not (tmp_path / "x").exists()
     assert done.exit_code == 2 and "no cell is named zz; there are: none, em" in done.output
+
+
+def test_names_of_files_differ_as_those_of_cells_do() -> None:
+    names = ["eq 1 %", "eq-1-%", "a/b", "a%2Fb", "../x", "in=0.01"]
+    made = [file_name(name) for name in names]
+    assert len(set(made)) == len(names) and not any("/" in name for name in made)
+
+
+def test_results_as_big_ann_exports_them(tmp_path: Path) -> None:
+    made = bench_run_data.write(tmp_path / "run")
+    run(export, "bigann-csv", tmp_path / "run", "-o", tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    points = made.points().to_pylist()
+    assert len(rows) == len(points) > 0
+    assert ",".join(rows[0]) == (
+        "algorithm,parameters,dataset,count,qps,distcomps,build,indexsize,queriessize,"
+        "mean_ssd_ios,mean_latency,recall/ap"
+    )
+    for row, point in zip(rows, points, strict=True):
+        assert (row["algorithm"], row["parameters"]) == (point["engine"], point["setting"])
+        assert float(row["recall/ap"]) == point["recall"]
+        assert float(row["qps"]) == point["qps"]
 
 
 def test_what_cannot_be_a_workload(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ added = [path for path in sys.path if path not in before]
 sys.path[:] = [before[0], *added, *before[1:]]
 import datasets
 print(datasets.__file__)
-import fanns.datasets.exact
+import fanns.datasets.exact, fanns.bench.formats.hostile
 print(fanns.datasets.exact.__file__)
 """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,8 @@ def answers_of(workload: Workload, numbers: NDArray[np.int64]) -> Answers:
 
 
 def file_name(cell: str) -> str:
-    """A cell's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", cell)
+    """A cell's name as part of a file name: other cells get other ones."""
+    return quote(cell, safe="=,()+ ")
 
 
 def asked_all(where: str) -> tuple[str, str] | None:
