@@ -30,24 +30,24 @@ class _Codes(FaissEngine):
         coded = self.coded(items, centroids, lists)
         index = load_faiss().IndexRefineFlat(coded)
         train(index, items, lists)
-        index._parts = (centroids, coded)  # faiss keeps their addresses only
         return index
 
     def open(self, items: Items, folder: Path) -> None:
         super().open(items, folder)
-        self.lists = self.faiss.downcast_index(self.index.base_index).nlist
+        self.lists = self.faiss.extract_index_ivf(self.index.base_index).nlist
 
     def parameters(self, setting: Setting) -> tuple[Any, Any]:
         nprobe = min(setting["nprobe"], self.lists)
-        inner = self.probing(nprobe)
+        coded, inner = self.probing(nprobe)
         whole = self.faiss.IndexRefineSearchParameters(
-            k_factor=setting["k_factor"], base_index_params=inner
+            k_factor=setting["k_factor"], base_index_params=coded
         )
         return whole, inner
 
-    def probing(self, nprobe: int) -> Any:
-        """Search parameters of the inverted file."""
-        return self.faiss.SearchParametersIVF(nprobe=nprobe)
+    def probing(self, nprobe: int) -> tuple[Any, Any]:
+        """Search parameters of the coded index, and of the inverted file in it."""
+        parameters = self.faiss.SearchParametersIVF(nprobe=nprobe)
+        return parameters, parameters
 
     def statistics(self) -> Any:
         return self.faiss.cvar.indexIVF_stats
@@ -73,8 +73,10 @@ class FaissRaBitQ(_Codes):
     name = "faiss-rabitq"
 
     def coded(self, items: Items, centroids: Any, lists: int) -> Any:
-        kind = load_faiss().IndexIVFRaBitQFastScan
-        return kind(centroids, items.vectors.shape[1], lists, metric_of(items))
+        faiss, dims = load_faiss(), items.vectors.shape[1]
+        file = faiss.IndexIVFRaBitQFastScan(centroids, dims, lists, metric_of(items))
+        return faiss.IndexPreTransform(faiss.RandomRotationMatrix(dims, dims), file)
 
-    def probing(self, nprobe: int) -> Any:
-        return self.faiss.IVFRaBitQSearchParameters(nprobe=nprobe)
+    def probing(self, nprobe: int) -> tuple[Any, Any]:
+        parameters = self.faiss.IVFRaBitQSearchParameters(nprobe=nprobe)
+        return self.faiss.SearchParametersPreTransform(index_params=parameters), parameters

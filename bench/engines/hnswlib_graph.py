@@ -20,7 +20,6 @@ from fanns.bench.engine import (
     Setting,
     Vector,
 )
-from fanns.bench.found import Found
 from fanns.bench.rows import Filter, Postings
 
 _FILE = "index.hnswlib"

@@ -132,15 +132,16 @@ class SubIndex(Oracle):
 
     def use(self, setting: Setting) -> None:
         self.ef = int(setting["ef_search"])
-        for made in self._made.values():
-            made.index.set_ef(self.ef)
 
     def bind(self, params: Params) -> Prebuilt:
         found = super().bind(params)
-        found.index.set_ef(self.ef)
+        if found.index is not None:
+            found.index.set_ef(self.ef)
         return found
 
     def make(self, rows: Rows) -> Any:
+        if not len(rows):  # of which hnswlib makes no index
+            return None
         limit = int(self.options["limit_rows"])
         self.held += len(rows)
         if self.held > limit:
@@ -160,4 +161,4 @@ class SubIndex(Oracle):
 
     def rows(self, answer: tuple[Any, Prebuilt]) -> Rows:
         found, bound = answer
-        return bound.rows[found.astype(np.int64)]
+        return np.asarray(bound.rows[found.astype(np.int64)])

@@ -29,7 +29,7 @@ class Bound(NamedTuple):
 
     rows: Rows | None
     mask: NDArray[np.bool_] | None
-    count: int
+    matches: int
 
 
 class USearch(Engine):
@@ -95,9 +95,9 @@ class USearch(Engine):
     def search_bound(self, query: Vector, bound: Bound, k: int) -> Rows:
         if bound.mask is None:  # no filter
             return self._fetch(query, k)
-        wanted = min(k, bound.count)
-        fetch = self._first(bound.count, k)
-        while not self._scans(bound.count, fetch):
+        wanted = min(k, bound.matches)
+        fetch = self._first(bound.matches, k)
+        while not self._scans(bound.matches, fetch):
             near = self._fetch(query, min(fetch, self.n))
             passing = near[bound.mask[near]]
             if len(passing) >= wanted:
@@ -122,13 +122,16 @@ class USearch(Engine):
 
     def _gathered(self, query: Vector, bound: Bound, k: int) -> Rows:
         """usearch's exact search over copies of the passing vectors."""
-        rows = np.flatnonzero(bound.mask) if bound.rows is None else bound.rows
+        rows = bound.rows
+        if rows is None:
+            assert bound.mask is not None
+            rows = np.flatnonzero(bound.mask)
         if not len(rows):
             return rows
         found = self.usearch.search(
             self.vectors[rows], query, min(k, len(rows)), self.metric, exact=True, threads=1
         )
-        return rows[found.keys]
+        return np.asarray(rows[found.keys])
 
 
 def _metric(metric: str) -> str:
