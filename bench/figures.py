@@ -23,14 +23,17 @@ from fanns.bench.looks import (
     plain,
     rounded,
 )
-from fanns.bench.ratios import Comparison, Point, Verdict, wrong
+from fanns.bench.ratios import RECALLS, Comparison, Point, Verdict, wrong
 from fanns.bench.wording import percent, spread, times
 
 Cell = Mapping[str, Any]
 
 # Recall is drawn as -log10(1 - recall + this): all of 0..1 shows, and 0.99 stands apart from 1.
 _EPSILON = 0.002
-_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+# Which end of the axis of ratios a cell without one belongs to.
+_SIDES = {"ours_not_reached": -1, "peers_not_reached": 1, "none_reached": 0, "no_peer": 0}
+_LEGEND = {"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0}
+_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def title(cell: Cell) -> str:
@@ -66,7 +69,9 @@ def recall_speed(
                     figure.add_trace(trace.update(axes))
                 shown.add(engine)
     figure.update_layout(layout(), height=330, hovermode="closest")
-    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 1, "x": 0})
+    figure.update_layout(legend=_LEGEND, showlegend=True)
+    # Where the page draws a line at the recall that is chosen in it.
+    figure.update_layout(meta={f"{recall:g}": stretched(recall) for recall in RECALLS})
     lowest = min((p["recall"] for own in groups.values() for p in own), default=0.0)
     _panels(figure, cells, lowest)
     return plain(figure)
@@ -124,15 +129,20 @@ def _bars(points: list[Point]) -> dict[str, Any]:
 
 def _panels(figure: Any, cells: Sequence[Cell], lowest: float) -> None:
     """An x and y axis for each cell, and its title; the page moves them to fit its width."""
-    ticks = {"tickvals": [stretched(t) for t in _TICKS], "ticktext": [f"{t:g}" for t in _TICKS]}
+    ticks = {
+        "tickvals": [stretched(t) for t in _TICKS],
+        "ticktext": [f"{t:g}" for t in _TICKS],
+        "tickangle": 0,
+        "title": {"text": "recall", "standoff": 8},
+    }
     reach = [stretched(max(0.0, lowest)) - 0.1, stretched(1.0) + 0.1]
     titles = []
     for i, cell in enumerate(cells):
         n = "" if i == 0 else str(i + 1)
-        x = axis() | ticks | {"anchor": f"y{n}", "range": reach, "title": {"text": "recall"}}
+        x = axis() | ticks | {"anchor": f"y{n}", "range": reach}
         # 1, 2, 5, 10, ...: powers of ten alone leave a narrow panel with one label.
         y = axis() | {"anchor": f"x{n}", "type": "log", "dtick": "D2", "exponentformat": "SI"}
-        y["title"] = {"text": "queries / s"}
+        y["title"] = {"text": "queries / s", "standoff": 4}
         figure.update_layout({f"xaxis{n}": x, f"yaxis{n}": y})
         at = {"xref": f"x{n} domain", "yref": f"y{n} domain", "x": 0, "y": 1}
         titles.append(_label(f"<b>{title(cell)}</b>", yanchor="bottom", **at))
@@ -172,34 +182,21 @@ def ratio_plot(comparisons: Sequence[Comparison], cells: Mapping[str, Cell], our
         group = [one for one in comparisons if one.verdict == verdict]
         if group:
             figure.add_trace(_ratios(group, style))
-    missing = [one for one in comparisons if one.interval is None]
-    words = {"ours_not_reached": f"not reached by {ours}", "peers_not_reached": "by no peer"}
-    if missing:
-        figure.add_trace(
-            go.Scatter(
-                x=[1.0] * len(missing),
-                y=[one.cell for one in missing],
-                text=[f"  {words.get(one.state, 'reached by nobody')}" for one in missing],
-                textfont={
-                    "color": [SLOW if one.state == "ours_not_reached" else INK for one in missing]
-                },
-                textposition="middle right",
-                mode="markers+text",
-                marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": INK}},
-                name="recall not reached",
-                hoverinfo="skip",
-            )
-        )
+    reach = _reach(comparisons)
+    for side, text in ((-1, f"not reached by {ours}"), (1, f"reached by {ours} alone"), (0, "")):
+        group = [one for one in comparisons if _SIDES.get(one.state) == side]
+        if group:
+            figure.add_trace(_unmeasured(group, side, text or "no comparison", reach))
     figure.update_layout(layout(), annotations=_peers(comparisons))
     figure.update_layout(margin={"r": 110}, height=130 + 24 * len(comparisons), hovermode="closest")
-    figure.update_layout(legend={"orientation": "h", "yref": "container", "y": 1, "x": 0})
+    figure.update_layout(legend=_LEGEND, showlegend=True)
     figure.add_vline(x=1, line={"color": INK, "width": 1.5})
     order = [one.cell for one in comparisons]
     figure.update_yaxes(
         axis(), autorange=False, range=[len(order) - 0.4, -0.6], categoryorder="array",
         categoryarray=order, automargin=True, type="category",
     )  # fmt: skip
-    _ratio_axis(figure, comparisons)
+    _ratio_axis(figure, reach)
     return plain(figure)
 
 
@@ -227,6 +224,25 @@ def _ratios(group: list[Comparison], style: tuple[str, str, str]) -> Any:
     )
 
 
+def _unmeasured(group: list[Comparison], side: int, text: str, reach: float) -> Any:
+    """Cells without a ratio: a cross at the end of the axis where a ratio would be, and words."""
+    import plotly.graph_objects as go
+
+    colour = {-1: SLOW, 1: FAST}.get(side, INK)
+    words = f"{text}  " if side > 0 else f"  {text}"
+    return go.Scatter(
+        x=[10 ** (side * reach * 0.98)] * len(group),
+        y=[one.cell for one in group],
+        text=[words] * len(group),
+        textfont={"color": colour},
+        textposition="middle left" if side > 0 else "middle right",
+        mode="markers+text",
+        marker={"symbol": "x-thin", "size": 9, "line": {"width": 3, "color": colour}},
+        name=text,
+        hoverinfo="skip",
+    )
+
+
 def _versus(one: Comparison) -> str:
     assert one.ours is not None and one.peer is not None
     return (
@@ -242,17 +258,17 @@ def _peers(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     return [*named, _label("<b>best peer</b>", y=-1.0, **at)]
 
 
-def _ratio_axis(figure: Any, comparisons: Sequence[Comparison]) -> None:
-    ends = [
-        abs(math.log10(value))
-        for one in comparisons
-        if one.interval
-        for value in (one.interval.ratio, one.interval.low, one.interval.high)
-        if value
-    ]
-    reach = max([*ends, 0.35]) + 0.05
-    marks = [1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64]
-    marks = [mark for mark in marks if abs(math.log10(mark)) <= reach]
-    labels = [f"{m:g}" if m >= 1 else f"1/{1 / m:g}" for m in marks]
+def _reach(comparisons: Sequence[Comparison]) -> float:
+    """How far the axis goes to either side of 1, as a decimal logarithm."""
+    found = [one.interval for one in comparisons if one.interval]
+    ends = [end for i in found for end in (i.ratio, i.low, i.high) if end]
+    return max([0.35, *(abs(math.log10(end)) for end in ends)]) + 0.05
+
+
+def _ratio_axis(figure: Any, reach: float) -> None:
+    sides = [1.5, 2, 3, 4] if reach < math.log10(5) else [2, 4, 8, 16, 32, 64, 128, 256]
+    marks = [mark for side in sides for mark in (1 / side, side) if math.log10(side) <= reach]
+    labels = [f"{m:g}" if m > 1 else f"1/{1 / m:g}" for m in marks]
+    marks, labels = [1.0, *marks], ["1", *labels]
     scale = {"type": "log", "range": [-reach, reach], "tickvals": marks, "ticktext": labels}
     figure.update_xaxes(axis() | scale, title={"text": "times as fast as the best peer"})

@@ -14,6 +14,7 @@ Cell = Mapping[str, Any]
 
 SELECTIVITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001)
 CORRELATIONS = ("positive", "none", "negative", "natural")
+NO_FILTER = "no filter"
 _STRONGEST = 3.0  # binary logarithm of the ratio whose colour is the deepest
 _SCALE = [
     [0.0, "#e0935c"],
@@ -58,11 +59,12 @@ def heat_map(
             ygap=2,
             hoverongaps=False,
             colorbar=_colorbar(),
+            showscale=not together,
         )
     )
-    figure.update_layout(layout(), height=110 + 34 * max(3, len(rows)))
+    figure.update_layout(layout(), height=100 + 30 * max(3, len(rows)))
     bare = axis() | {"showgrid": False, "ticks": "", "type": "category"}
-    named = {"title": {"text": "rows that pass the filter"}}
+    named = {"title": {"text": "rows that pass the filter", "standoff": 6}}
     figure.update_xaxes(bare | named | {"side": "top"})
     figure.update_yaxes(bare | {"autorange": "reversed", "automargin": True})
     return plain(figure)
@@ -125,6 +127,8 @@ def _hover(group: list[Comparison]) -> str:
 
 def _place(cell: Cell, together: bool) -> tuple[str, str]:
     row = cell["correlation"] if together else f"{cell['family']} · {cell['correlation']}"
+    if cell["where"] is None:
+        row = NO_FILTER
     return row, percent(_nearest(cell["target"] or cell["selectivity"]))
 
 
@@ -133,7 +137,9 @@ def _nearest(share: float) -> float:
 
 
 def _row_order(row: str, cells: Mapping[str, Cell]) -> tuple[int, int]:
-    """Families in the workload's order, then positive, none, negative."""
+    """No filter first, then families in the workload's order, positive before negative."""
+    if row == NO_FILTER:
+        return (-1, -1)
     *family, correlation = row.split(" · ")
     families = list(dict.fromkeys(cell["family"] for cell in cells.values()))
     rank = CORRELATIONS.index(correlation) if correlation in CORRELATIONS else len(CORRELATIONS)

@@ -32,7 +32,7 @@ def html(found: Findings) -> str:
         title=_text(f"Filtered vector search measured: {name}"),
         setting=_text(prose.setting(found)),
         style=STYLE,
-        notes="".join(f'<p class="note">{_text(sheets.scrub(n))}</p>' for n in _notes(found)),
+        notes="".join(f'<p class="note">{_text(note)}</p>' for note in prose.notes(found)),
         wrong=_wrong(found),
         modes=_options([(mode, mode_name(mode)) for mode in found.modes], found.modes[0]),
         recalls=_options([(f"{r:g}", f"{r:g}") for r in RECALLS], f"{RECALL:g}"),
@@ -103,10 +103,6 @@ def _curves(found: Findings) -> dict[str, Figure]:
 
 def _families(found: Findings) -> list[str]:
     return list(dict.fromkeys(cell["family"] for cell in found.cells.values()))
-
-
-def _notes(found: Findings) -> list[str]:
-    return list(found.header.get("notes", []))
 
 
 def _each(found: Findings, make: Any) -> str:

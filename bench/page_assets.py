@@ -41,7 +41,8 @@ orange and &#9660;: slower; &#8776;: the interval holds 1. Empty: not measured.<
 <section><h2>Recall against speed</h2>
 <p class="caption">Up and right is better. A line joins an engine's best settings, pale marks are \
 settings that another one of the same engine beats, large crosses gave wrong answers. Bars: 95 % \
-intervals. A click in the legend hides an engine, a double click all others.</p>
+intervals. Dotted line: the recall chosen above. A click in the legend hides an engine, a double \
+click all others.</p>
 <form class="choices"><label>Family <select id="family">{families}</select></label></form>
 <div id="curves" class="figure"></div>
 <details id="points"><summary>Every measured point of a cell</summary>
@@ -86,11 +87,11 @@ main > .choices, body > .choices { position: sticky; top: 0; z-index: 5; backgro
   border-bottom: 1px solid var(--line); padding: .5rem 0; }
 .choices { display: flex; flex-wrap: wrap; gap: .4rem 1.5rem; }
 select, button { font: inherit; padding: .15rem .4rem; }
-.wide, .scroll { overflow-x: auto; } .scroll > .figure { min-width: 40rem; }
+.wide, .scroll { overflow-x: auto; } .scroll > .figure { min-width: 36rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0; white-space: nowrap;
+th, td { text-align: left; vertical-align: top; padding: .25rem .7rem .25rem 0;
   border-bottom: 1px solid var(--line); }
-td { max-width: 34rem; } td:last-child, .wrong td { white-space: normal; }
+th, td:first-child, .number { white-space: nowrap; } td { max-width: 34rem; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; } .number { text-align: right; }
 tr[data-mark="faster"] .ratio { color: var(--fast); font-weight: 700; }
 tr[data-mark="slower"] .ratio, tr[data-mark="not reached"] .ratio {
@@ -114,14 +115,19 @@ SCRIPT = """
     modeBarButtonsToRemove: ["lasso2d", "select2d"], toImageButtonOptions: { format: "svg" } };
 
   // Panels of recall against speed: as many side by side as the window has room for.
-  function arrange(layout, width) {
+  function arrange(traces, layout, width) {
     const panels = Object.keys(layout).filter((name) => /^xaxis/.test(name)).length;
-    const { l, r, t, b } = layout.margin, gapX = 70, gapY = 90, tall = 240;
+    const { l, r, b } = layout.margin, gapX = 70, gapY = 90, tall = 240;
+    const names = traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
+    const entry = 55 + 8 * Math.max(...names.map((name) => name.length));
+    const lines = Math.ceil(names.length / Math.max(1, Math.floor((width - l - r) / entry)));
+    const t = layout.margin.t = 45 + 20 * lines;
     const columns = Math.max(1, Math.min(panels, 4, Math.floor(width / 330)));
     const rows = Math.ceil(panels / columns);
     const room = width - l - r, height = rows * tall + (rows - 1) * gapY;
     const wide = (room - (columns - 1) * gapX) / columns;
     layout.height = height + t + b;
+    layout.shapes = [];
     for (let i = 0; i < panels; i++) {
       const x = (i % columns) * (wide + gapX) / room, n = i ? i + 1 : "";
       const y = 1 - Math.floor(i / columns) * (tall + gapY) / height;
@@ -130,6 +136,9 @@ SCRIPT = """
       yaxis.domain = [Math.max(0, y - tall / height), y];
       if (i % columns) delete yaxis.title;
       if (i + columns < panels) delete xaxis.title;
+      const at = layout.meta[chosen("recall")];
+      layout.shapes.push({ type: "line", xref: "x" + n, yref: "y" + n + " domain", x0: at, x1: at,
+        y0: 0, y1: 1, layer: "below", line: { color: "#777", width: 1.5, dash: "dot" } });
     }
   }
 
@@ -142,7 +151,7 @@ SCRIPT = """
     }
     if (!place.data) place.textContent = "";
     const { data: traces, layout } = structuredClone(found);
-    if (id === "curves") arrange(layout, place.clientWidth);
+    if (id === "curves") arrange(traces, layout, place.clientWidth);
     Plotly.react(place, traces, layout, config);
   }
 

@@ -36,7 +36,7 @@ def markdown(found: Findings) -> str:
     """The whole report. Holds no absolute paths."""
     workload = found.header.get("workload", {})
     parts = [f"# Filtered vector search measured: {workload.get('name', 'a run')}", setting(found)]
-    parts += [f"**Note.** {sheets.scrub(note)}" for note in found.header.get("notes", [])]
+    parts += [f"**Note.** {note}" for note in notes(found)]
     parts += _wrong(found)
     parts += ["## Summary", *_headlines(found)]
     for mode in found.modes:
@@ -56,14 +56,32 @@ def setting(found: Findings) -> str:
     return (
         f"{workload.get('rows', 0):,} vectors of {workload.get('dims', '?')} dimensions, "
         f"{workload.get('metric', '?')}; k = {config.get('k', '?')}; "
-        f"{threads} {'thread' if threads == 1 else 'threads'}; {len(found.cells)} cells; "
+        f"{_count(threads, 'thread')}; {_count(len(found.cells), 'cell')}; "
         f"measured {str(found.header.get('started', ''))[:10] or 'at an unknown date'}."
     )
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def notes(found: Findings) -> list[str]:
+    """What a reader must know of this run before its numbers."""
+    made = [sheets.scrub(note) for note in found.header.get("notes", [])]
+    measured = {cell for cell, _ in found.measured.places}
+    if missing := [cell for cell in found.cells if cell not in measured]:
+        made.insert(0, f"Without any point: {', '.join(missing)}.")
+    if not found.header.get("complete", True):
+        made.insert(0, "This run is not complete: what follows is what was measured so far.")
+    return made
+
+
 def circumstances(found: Findings) -> dict[str, object]:
     """The machine, versions and configuration of the run, without absolute paths."""
-    names = ("workload", "machine", "versions", "config", "started", "finished")
+    names = (
+        "workload", "machine", "pinned", "versions", "config", "command", "started", "finished",
+        "seconds",
+    )  # fmt: skip
     made = {name: found.header[name] for name in names if found.header.get(name) is not None}
     scrubbed: dict[str, object] = sheets.scrubbed(made)
     return scrubbed
@@ -97,10 +115,7 @@ def _mode(found: Findings, mode: str) -> list[str]:
     every = sheets.engines(
         found.measured, list(found.cells), found.engines, mode, RECALL, found.problems
     )
-    words = (
-        f'Queries per second of every engine at recall {RECALL:g}. "R" is the best recall of one'
-    )
-    return [*parts, f"{words} that did not reach it.", _table(every)]
+    return [*parts, every_engine(RECALL), _table(every)]
 
 
 def every_engine(recall: float) -> str:

@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from fanns.bench import ratios
+from fanns.bench.heat import CORRELATIONS
 from fanns.bench.ratios import RECALLS, Comparison, Measurements, Summary
 from fanns.bench.results import Run, RunError
 
@@ -84,8 +85,10 @@ def findings(run: Run, ours: str = "fanns") -> Findings:
     if points.num_rows == 0:
         raise RunError(f"{run.folder} holds no measured point: run the benchmark again")
     measured = Measurements(points, run.rounds())
-    by_name = {row["cell"]: row for row in cells.to_pylist()}
+    by_name = {row["cell"]: row for row in _sorted(cells.to_pylist())}
+    order = {name: i for i, name in enumerate(by_name)}
     comparisons = ratios.compare(measured, ours, RECALLS)
+    comparisons.sort(key=lambda one: order[one.cell])
     families = {name: row["family"] for name, row in by_name.items()}
     return Findings(
         header=run.header,
@@ -106,6 +109,19 @@ def findings(run: Run, ours: str = "fanns") -> Findings:
             "problems": problems,
         },
     )
+
+
+def _sorted(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Family by family in the workload's order, from many passing rows to few."""
+    families = list(dict.fromkeys(cell["family"] for cell in cells))
+
+    def place(cell: Mapping[str, Any]) -> tuple[int, float, int]:
+        asked = cell["target"] if cell["target"] is not None else cell["selectivity"]
+        known = cell["correlation"] in CORRELATIONS
+        rank = CORRELATIONS.index(cell["correlation"]) if known else len(CORRELATIONS)
+        return families.index(cell["family"]), -asked, rank
+
+    return sorted(cells, key=place)
 
 
 def _engines(measured: Measurements, ours: str) -> list[str]:

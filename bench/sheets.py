@@ -21,6 +21,7 @@ VERDICTS: tuple[Verdict, ...] = (
     "not judged",
 )
 _NONE = "-"
+_MANY = 6  # cells that one line of a table names
 # An absolute path, but no part of a URL and no fraction: its last part is all that a reader needs.
 _PATH = re.compile(r"(?<![\w:/.~])(?:~|[A-Za-z]:)?(?:[/\\][\w.+@=,-]+){2,}[/\\]?")
 
@@ -75,7 +76,7 @@ def summary(summaries: Iterable[Summary]) -> Sheet:
 
 def sentence(total: Summary, ours: str) -> str:
     """The counts of one summary in words."""
-    said = {
+    said: dict[Verdict, str] = {
         "faster": "faster than the best peer in {n}",
         "slower": "slower in {n}",
         "undecided": "within the noise in {n}",
@@ -83,7 +84,7 @@ def sentence(total: Summary, ours: str) -> str:
         "only ours": "alone in reaching the recall in {n}",
         "not judged": "without a comparison in {n}",
     }
-    parts = [text.format(n=total.counts[v]) for v, text in said.items() if v in total.counts]  # type: ignore[index]
+    parts = [text.format(n=total.counts[v]) for v, text in said.items() if v in total.counts]
     mean = f" Geometric mean of the ratios: {times(total.mean)}." if total.mean else ""
     lead = f"At recall {total.recall:g}, {mode_name(total.mode)}, over {total.cells} cells"
     return f"{lead}, {ours} is {'; '.join(parts)}.{mean}"
@@ -92,7 +93,7 @@ def sentence(total: Summary, ours: str) -> str:
 def ratios(comparisons: Iterable[Comparison], cells: Mapping[str, Row], ours: str) -> Sheet:
     """Every cell of one mode and recall: ours, the best peer, the ratio and its interval."""
     heads = [
-        "cell", "correlation", "rows passing", "affinity", f"{ours}, queries/s", "recall",
+        "cell", "rows passing", "affinity", f"{ours}, queries/s", "recall",
         "best peer", "queries/s", "recall", "ratio", "95 % interval", "oracle, queries/s",
     ]  # fmt: skip
     rows, marks = [], []
@@ -102,7 +103,6 @@ def ratios(comparisons: Iterable[Comparison], cells: Mapping[str, Row], ours: st
         rows.append(
             [
                 one.cell,
-                cell["correlation"],
                 percent(cell["selectivity"]),
                 f"{cell['affinity']:+.2f}",
                 *_speed(one.ours),
@@ -114,7 +114,7 @@ def ratios(comparisons: Iterable[Comparison], cells: Mapping[str, Row], ours: st
             ]
         )
         marks.append(one.verdict)
-    return Sheet(heads, rows, 2, marks)
+    return Sheet(heads, rows, 1, marks)
 
 
 def _speed(point: Row | None) -> tuple[str, str]:
@@ -246,10 +246,16 @@ def problems(rows: Iterable[Row]) -> Sheet:
         mode = mode_name(row["mode"]) if row["mode"] else "all"
         key = (row["engine"], row["state"], mode, scrub(row["reason"] or ""))
         groups.setdefault(key, []).append(row["cell"] or "all cells")
-    lines = [
-        [e, state, mode, ", ".join(found), why] for (e, state, mode, why), found in groups.items()
-    ]
+    lines = [[e, state, mode, _few(found), why] for (e, state, mode, why), found in groups.items()]
     return Sheet(["engine", "state", "mode", "cells", "reason"], lines, 5)
+
+
+def _few(names: Iterable[str]) -> str:
+    """Names in one line; of many the first, and how many there are."""
+    found = list(dict.fromkeys(names))
+    if len(found) <= _MANY:
+        return ", ".join(found)
+    return f"{', '.join(found[: _MANY - 1])} and {len(found) - _MANY + 1} more"
 
 
 def wrong_answers(measured: Measurements) -> Sheet:
@@ -262,7 +268,7 @@ def wrong_answers(measured: Measurements) -> Sheet:
         [
             engine,
             mode_name(mode),
-            ", ".join(dict.fromkeys(point["cell"] for point in points)),
+            _few(point["cell"] for point in points),
             percent(max(point["violations"] or 0.0 for point in points)),
             percent(max(point["invalid"] or 0.0 for point in points)),
         ]
