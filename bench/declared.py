@@ -181,19 +181,30 @@ def _vectors(items: pa.Table, column: str, path: Path) -> NDArray[np.float32]:
     if column not in items.column_names:
         raise InputError(f"{path} has no column {column!r} of vectors: name it by vector = ...")
     rows = items[column]
+    wrong = InputError(f"{path}: column {column!r} is not one of vectors of one length")
+    if not _listed(rows.type):
+        raise wrong
     flat = pa.concat_arrays([chunk.flatten() for chunk in rows.chunks])
     width = len(flat) // max(1, len(rows))
     lengths = np.asarray(pc.list_value_length(rows).fill_null(-1))
     if rows.null_count or not len(rows) or np.any(lengths != width) or flat.null_count:
-        raise InputError(f"{path}: column {column!r} is not one of vectors of one length")
+        raise wrong
     return np.ascontiguousarray(np.asarray(flat), np.float32).reshape(-1, width)
+
+
+def _listed(kind: pa.DataType) -> bool:
+    types = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_one(kind) for is_one in types):
+        return False
+    item = kind.value_type
+    return bool(pa.types.is_floating(item) or pa.types.is_integer(item))
 
 
 def _attributes(items: pa.Table, vector: str) -> pa.Table:
     """The columns that filters can speak of, but the vectors and the ids."""
     kept = []
     for field in items.schema:
-        if field.name in (vector, "id", "embedding"):
+        if field.name in (vector, "id", "embedding"):  # the last two are names of the workload's
             continue
         try:
             ColumnType.from_arrow(field.type)

@@ -24,6 +24,10 @@ class Impossible(Exception):
     """The data cannot give such filters; the text says why."""
 
 
+class Undeclared(Impossible):
+    """The data has no column for any filter of this family."""
+
+
 class Draft(NamedTuple):
     """The filter of a cell, and the parameters of each query."""
 
@@ -53,7 +57,8 @@ def none(board: Board, wish: Wish) -> Draft:
 
 def random(board: Board, wish: Wish) -> Draft:
     """A slice of random numbers: independent of everything."""
-    _needs(board, RANDOM)
+    if not board.declaration.random:
+        raise Undeclared("the declaration wants no random numbers")
     low = wish.rng.random(board.queries) * (1.0 - wish.target)
     params = [{"low": float(x), "high": float(x + wish.target)} for x in low]
     return Draft(f"{RANDOM} >= :low AND {RANDOM} < :high", params)
@@ -227,6 +232,7 @@ def _pick(
 
     The column is the one with the most values of that size.
     """
+    _first(columns, "a column for them")
     want = wish.target * board.rows
     best: tuple[str, Candidates, NDArray[np.int64]] | None = None
     for factor in (2**0.5, 2.0):
@@ -238,8 +244,7 @@ def _pick(
         if best is not None:
             break
     if best is None:
-        shown = ", ".join(columns) or "no column declared"
-        raise Impossible(f"no value with about {want:.0f} rows ({shown})")
+        raise Impossible(f"no value with about {want:.0f} rows ({', '.join(columns)})")
     column, found, chosen = best
     if wish.correlation == "none":
         picked = wish.rng.integers(0, len(chosen), board.queries)
@@ -313,7 +318,7 @@ def _set_and_range(board: Board, wish: Wish, share: float) -> tuple[str, Iterato
 def _axis(board: Board, kinds: tuple[str, ...], other_than: str | None = None) -> _Axis:
     """The first declared column of one of these kinds, else the random numbers."""
     named = [name for name in board.declaration.range if board.kind(name).kind in kinds]
-    if RANDOM in board.columns:
+    if board.declaration.random:
         named.append(RANDOM)
     named = [name for name in named if name != other_than]
     column = _first(tuple(named), f"a column of {' or '.join(kinds)}")
@@ -368,10 +373,10 @@ def _scalar_topic(board: Board) -> str:
 
 def _first(columns: tuple[str, ...], what: str) -> str:
     if not columns:
-        raise Impossible(f"the declaration names no {what.removeprefix('a ')}")
+        raise Undeclared(f"the declaration names no {what.removeprefix('a ')}")
     return columns[0]
 
 
 def _needs(board: Board, column: str) -> None:
     if column not in board.columns:
-        raise Impossible(f"there is no column {column!r}")
+        raise Undeclared(f"there is no column {column!r}")

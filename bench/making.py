@@ -13,12 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fanns.bench import truth, typed_params, workload
-from fanns.bench.board import Board, Corpus, Declaration, with_random
-from fanns.bench.drafts import FAMILIES, Draft, Impossible, Wish
+from fanns.bench.board import RANDOM, Board, Corpus, Declaration, with_random
+from fanns.bench.drafts import FAMILIES, Draft, Impossible, Undeclared, Wish
 from fanns.bench.grid import Asked
 from fanns.bench.masks import Masks, Table
 from fanns.datasets.dataset import truth_table
 from fanns.datasets.exact import Truth
+from fanns.errors import InputError
 
 EDITION = "fanns.bench filters, edition 1"
 TUNE_SHARE = 0.2
@@ -51,23 +52,29 @@ def plan(
     """Draw and measure the cells, and tell by `say` of each that the data cannot give.
 
     Returns the corpus with the columns that were added to it, and the cells that are as asked.
+    Raises InputError when the column of random numbers cannot be added.
     """
-    if declaration.random and "random" not in corpus.attributes.column_names:
+    if declaration.random:
+        if RANDOM in corpus.attributes.column_names:
+            raise InputError(f"there is a column {RANDOM!r} already: rename it, or random = false")
         attributes = with_random(corpus.attributes, corpus.seed)
         corpus = Corpus(**{**vars(corpus), "attributes": attributes})
     board = Board(corpus, declaration)
     table = Table(corpus.attributes)
-    kept = []
+    kept: list[Measured] = []
+    undeclared: set[str] = set()
     for done, cell in enumerate(cells):
-        try:
-            found = _measure(board, table, cell, _draw(board, cell))
-        except Impossible as error:
-            say(f"cell {cell.name} is left out: {error}")
-        else:
-            if found.reason is None:
+        if cell.family not in undeclared:
+            try:
+                found = _measure(board, table, cell, _draw(board, cell))
+                if found.reason is not None:
+                    raise Impossible(found.reason)
                 kept.append(found)
-            else:
-                say(f"cell {cell.name} is left out: {found.reason}")
+            except Undeclared as error:
+                undeclared.add(cell.family)
+                say(f"all cells of {cell.family} are left out: {error}")
+            except Impossible as error:
+                say(f"cell {cell.name} is left out: {error}")
         if report is not None:
             report("filters", done + 1, len(cells))
     return corpus, kept
@@ -82,10 +89,10 @@ def make(
     report: truth.Report | None = None,
 ) -> Path:
     """Answer the queries of planned cells exactly and write the workload. Items get row numbers as
-    ids. Raises ValueError when there is no cell.
+    ids. Raises InputError when there is no cell.
     """
     if not cells:
-        raise ValueError("no cell is left: the data gives none of the filters that were asked for")
+        raise InputError("no cell is left: the data gives none of the filters that were asked for")
     m = len(corpus.queries)
     params = [one for cell in cells for one in cell.draft.params]
     wheres = [cell.draft.where for cell in cells for _ in range(m)]

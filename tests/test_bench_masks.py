@@ -100,7 +100,7 @@ def test_no_rows_and_many_chunks() -> None:
 
 
 def test_says_what_cannot_be_judged() -> None:
-    with pytest.raises(UnknownColumnError, match="'nope'.*tags"):
+    with pytest.raises(UnknownColumnError, match=r"'nope'.*tags"):
         passing(LISTS, "nope = 1", {})
     with pytest.raises(ParameterError, match=":k"):
         passing(LISTS, "kind = :k", {})
