@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -81,6 +81,17 @@ class Ordered:
             low, high = bisect_left(self.distinct, value) + 1, self.top
         return ((low, high),) if low < high else ()
 
+    def others(self, spans: Spans) -> Spans:
+        """The non-null values outside the spans."""
+        out, low = [], 1
+        for start, stop in spans:
+            if low < start:
+                out.append((low, start))
+            low = stop
+        if low < self.top:
+            out.append((low, self.top))
+        return tuple(out)
+
     def count(self, spans: Spans) -> int:
         """Rows in the spans."""
         if len(spans) == 1:
@@ -126,6 +137,31 @@ class Lists:
     def posting(self, value: Any) -> Rows:
         """Rows whose list holds a (converted) value, ascending."""
         return self._postings.get(value, self._none)
+
+
+def union(many: Sequence[Spans]) -> Spans:
+    """The values of any of the spans; touching spans become one."""
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(span for spans in many for span in spans):
+        if out and low <= out[-1][1]:
+            out[-1] = (out[-1][0], max(high, out[-1][1]))
+        else:
+            out.append((low, high))
+    return tuple(out)
+
+
+def common(many: Sequence[Spans]) -> Spans:
+    """The values of all of the spans."""
+    found = many[0]
+    for spans in many[1:]:
+        if len(found) == 1 and len(spans) == 1:  # both ends of a range
+            low, high = max(found[0][0], spans[0][0]), min(found[0][1], spans[0][1])
+            found = ((low, high),) if low < high else ()
+            continue
+        found = tuple(
+            (max(a, c), min(b, d)) for a, b in found for c, d in spans if max(a, c) < min(b, d)
+        )
+    return found
 
 
 def column_index(table: pa.Table, name: str) -> Ordered | Lists:

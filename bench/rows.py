@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from fanns.bench.engine import Params, UnsupportedError
 from fanns.bench.found import Everything, Found, Join, Listed, Meet, Nothing, Posted, Sliced
-from fanns.bench.postings import Lists, Ordered, Spans, column_index
+from fanns.bench.postings import Lists, Ordered, Spans, column_index, common, union
 from fanns.expressions import (
     And,
     Column,
@@ -115,7 +115,7 @@ class Filter:
             else:
                 ordered, spans = self._spans(inner, sign)
                 grouped.setdefault(id(ordered), (ordered, []))[1].append(spans)
-        join_spans = _common if meet else _union
+        join_spans = common if meet else union
         for ordered, parts in grouped.values():
             plans.append(_sliced(ordered, parts, join_spans))
         if len(plans) == 1:
@@ -172,12 +172,12 @@ class Filter:
 def _sliced(
     ordered: Ordered,
     parts: Sequence[Callable[[Params], Spans]],
-    join: Callable[[Ordered, Sequence[Spans]], Spans],
+    join: Callable[[Sequence[Spans]], Spans],
 ) -> Plan:
     if len(parts) == 1:
         only = parts[0]
         return lambda params: Sliced(ordered, only(params))
-    return lambda params: Sliced(ordered, join(ordered, [part(params) for part in parts]))
+    return lambda params: Sliced(ordered, join([part(params) for part in parts]))
 
 
 def _comparison(ordered: Ordered, node: Compare, truth: bool) -> Callable[[Params], Spans]:
@@ -190,7 +190,7 @@ def _comparison(ordered: Ordered, node: Compare, truth: bool) -> Callable[[Param
         if given is None:
             return ()
         if op == "<>":
-            return _others(ordered, ordered.equal(given))
+            return ordered.others(ordered.equal(given))
         return ordered.compare(op, given)
 
     return spans
@@ -204,8 +204,8 @@ def _membership(ordered: Ordered, node: In, truth: bool) -> Callable[[Params], S
         if given is None or (not truth and None in given):
             return ()
         equal = [ordered.equal(value) for value in given if value is not None]
-        found = _union(ordered, equal)
-        return found if truth else _others(ordered, found)
+        found = union(equal)
+        return found if truth else ordered.others(found)
 
     return spans
 
@@ -220,8 +220,8 @@ def _likeness(ordered: Ordered, node: Like, truth: bool) -> Callable[[Params], S
             return ()
         matches = re.compile(_regular(given, node.escape), flags).fullmatch
         hits = [((c, c + 1),) for c, text in enumerate(ordered.distinct, 1) if matches(text)]
-        found = _union(ordered, hits)
-        return found if truth else _others(ordered, found)
+        found = union(hits)
+        return found if truth else ordered.others(found)
 
     return spans
 
@@ -267,40 +267,3 @@ def _values(
         return bound
     parts = [_value(value, convert) for value in given]
     return lambda params: [part(params) for part in parts]
-
-
-def _others(ordered: Ordered, spans: Spans) -> Spans:
-    """The non-null values outside the spans."""
-    out, low = [], 1
-    for start, stop in spans:
-        if low < start:
-            out.append((low, start))
-        low = stop
-    if low < ordered.top:
-        out.append((low, ordered.top))
-    return tuple(out)
-
-
-def _union(ordered: Ordered, many: Sequence[Spans]) -> Spans:
-    """The values of any of the spans; touching spans become one."""
-    out: list[tuple[int, int]] = []
-    for low, high in sorted(span for spans in many for span in spans):
-        if out and low <= out[-1][1]:
-            out[-1] = (out[-1][0], max(high, out[-1][1]))
-        else:
-            out.append((low, high))
-    return tuple(out)
-
-
-def _common(ordered: Ordered, many: Sequence[Spans]) -> Spans:
-    """The values of all of the spans."""
-    found = many[0]
-    for spans in many[1:]:
-        if len(found) == 1 and len(spans) == 1:  # both ends of a range
-            low, high = max(found[0][0], spans[0][0]), min(found[0][1], spans[0][1])
-            found = ((low, high),) if low < high else ()
-            continue
-        found = tuple(
-            (max(a, c), min(b, d)) for a, b in found for c, d in spans if max(a, c) < min(b, d)
-        )
-    return found

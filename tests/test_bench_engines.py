@@ -17,7 +17,7 @@ from fanns.bench.rows import Postings
 from fanns.datasets.exact import distances
 from fanns.errors import InputError
 
-N, DIMS = 2_000, 32
+N, DIMS = 1_500, 32
 ENGINES = [
     "fanns",
     "exact",
@@ -59,7 +59,7 @@ def make_items(metric: str, n: int = N) -> Items:
     centres = random.normal(size=(10, DIMS))
     clusters = random.integers(0, 10, n)
     vectors = (centres[clusters] + 0.6 * random.normal(size=(n, DIMS))).astype(np.float32)
-    tune = (centres[random.integers(0, 10, 10)] + 0.6 * random.normal(size=(10, DIMS))).astype("f4")
+    tune = (centres[random.integers(0, 10, 8)] + 0.6 * random.normal(size=(8, DIMS))).astype("f4")
     if metric == "cosine":
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         tune /= np.linalg.norm(tune, axis=1, keepdims=True)
@@ -183,7 +183,7 @@ def test_k_beyond_the_matches(engine: Engine, items: Items) -> None:
 @pytest.mark.parametrize("metric", ["l2", "ip"])
 @pytest.mark.parametrize("name", ENGINES)
 def test_other_metrics(name: str, metric: str, tmp_path: Path) -> None:
-    items = make_items(metric, 1_000)
+    items = make_items(metric, 800)
     engine = opened(name, items, tmp_path)
     engine.start("x < :a")
     engine.use(engine.settings()[-1])
@@ -199,10 +199,10 @@ def test_work_that_is_told(engine: Engine, items: Items) -> None:
     for query in items.tune[:5]:
         answer = engine.search_bound(query, engine.bind({"a": 0.5}), 10)
         told.append(engine.work(answer))
-    if engine.name in ("hnswlib", "usearch", "subindex"):
+    if engine.name in ("hnswlib", "subindex"):
         assert {work.distances for work in told} == {None}
     else:
-        assert all(0 < (work.distances or 0) <= 2 * N for work in told)
+        assert all(0 < (work.distances or 0) <= 4 * N for work in told)
     assert {work.status for work in told} <= {None, "exact", "approximate"}
 
 

@@ -18,6 +18,7 @@ from fanns.bench.engine import (
     Rows,
     Setting,
     Vector,
+    Work,
 )
 from fanns.bench.rows import Filter, Postings
 
@@ -30,6 +31,13 @@ class Bound(NamedTuple):
     rows: Rows | None
     mask: NDArray[np.bool_] | None
     matches: int
+
+
+class Answer(NamedTuple):
+    """Row numbers, and the distances that were computed for them."""
+
+    rows: Rows
+    compared: int
 
 
 class USearch(Engine):
@@ -82,7 +90,7 @@ class USearch(Engine):
         rows = found.rows()
         return Bound(rows, found.mask(), len(rows))
 
-    def search(self, query: Vector, params: Params, k: int) -> Rows:
+    def search(self, query: Vector, params: Params, k: int) -> Answer:
         if self.filter is None:
             return self._fetch(query, k)
         found = self.filter.find(params)
@@ -92,21 +100,26 @@ class USearch(Engine):
         mask = found.mask()
         return self.search_bound(query, Bound(None, mask, int(np.count_nonzero(mask))), k)
 
-    def search_bound(self, query: Vector, bound: Bound, k: int) -> Rows:
+    def search_bound(self, query: Vector, bound: Bound, k: int) -> Answer:
         if bound.mask is None:  # no filter
             return self._fetch(query, k)
         wanted = min(k, bound.matches)
-        fetch = self._first(bound.matches, k)
+        fetch, compared = self._first(bound.matches, k), 0
         while not self._scans(bound.matches, fetch):
             near = self._fetch(query, min(fetch, self.n))
-            passing = near[bound.mask[near]]
+            compared += near.compared
+            passing = near.rows[bound.mask[near.rows]]
             if len(passing) >= wanted:
-                return passing[:wanted]
+                return Answer(passing[:wanted], compared)
             fetch *= 4
-        return self._gathered(query, bound, k)
+        rows, scanned = self._gathered(query, bound, k)
+        return Answer(rows, compared + scanned)
 
-    def rows(self, answer: Any) -> Rows:
-        return np.asarray(answer).astype(np.int64)
+    def rows(self, answer: Answer) -> Rows:
+        return answer.rows.astype(np.int64)
+
+    def work(self, answer: Answer) -> Work:
+        return Work(answer.compared)
 
     def _first(self, count: int, k: int) -> int:
         """How many rows to fetch so that k of them should pass."""
@@ -116,22 +129,22 @@ class USearch(Engine):
         """Whether so many rows are compared sooner than so many are fetched."""
         return count <= self.scan * fetch
 
-    def _fetch(self, query: Vector, count: int) -> Rows:
-        found: Rows = self.index.search(query, count, threads=1).keys
-        return found
+    def _fetch(self, query: Vector, count: int) -> Answer:
+        found = self.index.search(query, count, threads=1)
+        return Answer(found.keys, found.computed_distances)
 
-    def _gathered(self, query: Vector, bound: Bound, k: int) -> Rows:
+    def _gathered(self, query: Vector, bound: Bound, k: int) -> Answer:
         """usearch's exact search over copies of the passing vectors."""
         rows = bound.rows
         if rows is None:
             assert bound.mask is not None
             rows = np.flatnonzero(bound.mask)
         if not len(rows):
-            return rows
+            return Answer(rows, 0)
         found = self.usearch.search(
             self.vectors[rows], query, min(k, len(rows)), self.metric, exact=True, threads=1
         )
-        return np.asarray(rows[found.keys])
+        return Answer(rows[found.keys], len(rows))
 
 
 def _metric(metric: str) -> str:
