@@ -127,9 +127,10 @@ class Lists:
         encoded = elements.filter(pa.array(valid)).dictionary_encode()
         ranks, distinct = _ranked(_keys(encoded.dictionary, item))
         codes = ranks[np.asarray(encoded.indices)].astype(np.int64)
-        pairs = np.unique(np.stack([codes, owners[valid]], axis=1), axis=0)
-        rows = np.ascontiguousarray(pairs[:, 1])
-        stops = np.cumsum(np.bincount(pairs[:, 0], minlength=1))
+        pairs = np.sort(codes * max(1, len(lists)) + owners[valid])
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # an element twice in a list counts once
+        numbers, rows = np.divmod(pairs, max(1, len(lists)))
+        stops = np.cumsum(np.bincount(numbers, minlength=1))
         values = [None, *distinct, math.nan]
         self._postings = {values[c]: rows[stops[c - 1] : stops[c]] for c in range(1, len(stops))}
         self._none = np.empty(0, np.int64)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,16 @@ Plan = Callable[[Params], Found]
 
 
 class Postings:
-    """The columns of the items, indexed when a filter first speaks of them."""
+    """The columns of the items, indexed; those of types that cannot be are left out."""
 
     def __init__(self, attributes: pa.Table) -> None:
         self.table = attributes
         self.n = attributes.num_rows
         self._columns: dict[str, Ordered | Lists] = {}
         self._local = threading.local()
+        for name in attributes.column_names:
+            with suppress(UnsupportedError):  # told when a filter speaks of it
+                self._columns[name] = column_index(attributes, name)
 
     def compile(self, where: str | None) -> Filter | None:
         """The filter of a text; None where there is none. Raises UnsupportedError."""
@@ -56,9 +60,7 @@ class Postings:
 
     def column(self, name: str) -> Ordered | Lists:
         """The index of a column. Raises UnsupportedError where there cannot be one."""
-        if name not in self._columns:
-            self._columns[name] = column_index(self.table, name)
-        return self._columns[name]
+        return self._columns.get(name) or column_index(self.table, name)
 
     def scratch(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """bool[n], all false, of this thread; whoever sets it clears it."""

@@ -69,6 +69,11 @@ def table() -> pa.Table:
     )
 
 
+@pytest.fixture(scope="module")
+def postings(table: pa.Table) -> Postings:
+    return Postings(table)
+
+
 def python_rows(table: pa.Table, passes: Any) -> list[int]:
     return [i for i, row in enumerate(table.to_pylist()) if passes(**row)]
 
@@ -134,9 +139,9 @@ LARGE: list[tuple[str, dict[str, Any], Any]] = [
 
 @pytest.mark.parametrize(("where", "params", "passes"), LARGE, ids=[case[0] for case in LARGE])
 def test_small_and_large_parts_of_many_rows(
-    table: pa.Table, where: str, params: dict[str, Any], passes: Any
+    table: pa.Table, postings: Postings, where: str, params: dict[str, Any], passes: Any
 ) -> None:
-    made = Postings(table).compile(where)
+    made = postings.compile(where)
     assert made is not None
     found = made.find(params)
     expected = python_rows(table, passes)

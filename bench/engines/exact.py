@@ -28,8 +28,9 @@ class Exact(Engine):
 
     def open(self, items: Items, folder: Path) -> None:
         self.vectors = items.vectors
-        self.squares = np.einsum("ij,ij->i", items.vectors, items.vectors)
         self.l2 = items.metric == "l2"
+        if self.l2:
+            self.squares = np.einsum("ij,ij->i", items.vectors, items.vectors)
         self.postings = Postings(items.attributes)
 
     def start(self, where: str | None) -> None:
