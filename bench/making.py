@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fanns.bench import truth, typed_params, workload
 from fanns.bench.board import RANDOM, Board, Corpus, Declaration, with_random
-from fanns.bench.drafts import FAMILIES, Draft, Impossible, Undeclared, Wish
+from fanns.bench.drafts import FAMILIES
+from fanns.bench.drawing import Draft, Impossible, Undeclared, Wish
 from fanns.bench.grid import Asked
 from fanns.bench.masks import Masks, Table
 from fanns.datasets.dataset import truth_table

@@ -157,15 +157,18 @@ def _in(table: Table, node: In, params: Params) -> Verdict:
 
 def _list_has(table: Table, node: ListHas, params: Params) -> Verdict:
     values = _values(node.values, params)
-    # list_contains(c, :p); with NULL itself for :p the parser has made a constant of it
-    contains = node.op == "any" and not isinstance(node.values, Parameter)
-    contains = contains and [type(value) for value in node.values] == [Parameter]
-    if values is None or (contains and values == [None]):
+    if values is None or (values == [None] and _is_contains(node)):
         return _all(table.rows, None)
     lists = table[node.column]
     if not isinstance(lists, Lists):
         raise FilterTypeError(f"column {node.column!r} is {lists.kind}, not a list")
     return _known(lists.has(node.op, [x for x in values if x is not None]), lists.null)
+
+
+def _is_contains(node: ListHas) -> bool:
+    """Whether this is list_contains(c, :p): for NULL itself the parser makes a constant of it."""
+    values = node.values
+    return node.op == "any" and isinstance(values, tuple) and isinstance(values[0], Parameter)
 
 
 def _like(table: Table, node: Like, params: Params) -> Verdict:

@@ -173,7 +173,11 @@ def load(path: str | os.PathLike[str], share: Path | None = None) -> Workload:
     _check_queries(queries, embedding=False)
     metadata = pq.read_schema(folder / "queries.parquet").metadata or {}
     matches = np.asarray(queries["matches"]).astype(np.int64)
-    arrays = mapped.arrays(folder, share or folder / ".mapped", fingerprint, manifest["metric"])
+    try:
+        arrays = mapped.arrays(folder, share or folder / ".mapped", fingerprint, manifest["metric"])
+        params = typed_params.read(queries["where"], queries["params"], attributes.schema)
+    except (OSError, pa.ArrowException, KeyError, InputError) as error:
+        raise WorkloadError(f"{folder}: {error}") from error
     depth = int(metadata.get(_DEPTH, 0)) or int(np.diff(arrays.offsets).max(initial=0))
     _check_truth(folder, arrays, matches, depth, attributes.num_rows)
     return Workload(
@@ -182,7 +186,7 @@ def load(path: str | os.PathLike[str], share: Path | None = None) -> Workload:
         vectors=arrays.vectors,
         attributes=attributes.replace_schema_metadata(None),
         queries=arrays.queries,
-        params=typed_params.read(queries["where"], queries["params"], attributes.schema),
+        params=params,
         matches=matches,
         cells=_cells(queries, attributes.num_rows),
         depth=depth,

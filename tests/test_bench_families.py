@@ -162,7 +162,7 @@ def test_a_filter_that_leans_is_not_none() -> None:
     vectors = rng.standard_normal((400, 4)).astype(np.float32)
     near = vectors[:, 0] > 1.0
     table = pa.table({"near": pa.array(near)})
-    queries = np.tile(np.float32([1, 0, 0, 0]), (20, 1))
+    queries = np.tile(np.array([1, 0, 0, 0], np.float32), (20, 1))
     corpus = Corpus(vectors, table, queries, pa.table({}))
     told: list[str] = []
     cells = [asked("equality-0.2-none"), asked("equality-0.2-positive")]
@@ -191,8 +191,10 @@ def test_columns_with_nulls_and_strange_names() -> None:
     vectors = rng.standard_normal((n, 6)).astype(np.float32)
     corpus = Corpus(vectors, table, vectors[:12] + np.float32(0.1), pa.table({}), metric="l2")
     declaration = Declaration(("select",), ("Two Words",), ("when",))
-    names = ("in-0.5-none", "contains_one-0.2-none", "contains_all-0.5-none", "range_date-0.2-none")
-    names += ("not-0.5-none", "and2-0.2-none", "or-0.5-none", "and3-0.1-none")
+    names = [
+        *("in-0.5-none", "contains_one-0.2-none", "contains_all-0.5-none", "range_date-0.2-none"),
+        *("not-0.5-none", "and2-0.2-none", "or-0.5-none", "and3-0.1-none"),
+    ]
     told: list[str] = []
     _, kept = making.plan(corpus, declaration, [asked(name) for name in names], told.append)
     assert told == []
