@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fanns.cli_options import NOT_NEEDED, progress, quiet_option, say
+from fanns.cli_options import progress, quiet_option, say
 from fanns.cli_output import choose_format, plain, render, write_text
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ def report(run: Path, ours: str, quiet: bool) -> None:
     anywhere, without network), report.md, and the tables as CSV and Parquet in tables/. Prints
     the page's path.
     """
-    _all_imports()
     from fanns.bench.report import write
 
     page = write(run, ours)
@@ -76,7 +74,6 @@ def compare(
 
     A and B are folders that `fanns bench run` wrote; B is seen from A. JSON holds every point.
     """
-    _all_imports()
     from fanns.bench import comparison
     from fanns.bench.ratios import RECALLS
     from fanns.bench.results import Run
@@ -130,7 +127,6 @@ def gate(
     Takes a minute or two. Prints each floor with the ratio that was measured; exits with 4 if a
     ratio lies under its floor with its whole interval, or misses the recall.
     """
-    _all_imports()
     from fanns.bench import gate as gates
     from fanns.bench.results import Run
 
@@ -170,10 +166,3 @@ def _end(context: click.Context, judged: list[Judgement], quiet: bool) -> None:
 
 def _text(sheet: Sheet) -> str:
     return render(sheet.heads, sheet.rows)
-
-
-def _all_imports() -> None:
-    """Ends what keeps other commands fast: intervals need scipy, which needs scipy.linalg."""
-    blocked: Any = NOT_NEEDED
-    if blocked in sys.meta_path:
-        sys.meta_path.remove(blocked)

@@ -13,16 +13,17 @@ from fanns.bench.looks import (
     FAST,
     GREY,
     INK,
+    LEGEND,
     SLOW,
     Figure,
     Look,
+    Trace,
     axis,
     either,
     layout,
     look,
-    plain,
     rounded,
-)
+)  # fmt: skip
 from fanns.bench.ratios import RECALLS, Comparison, Point, Verdict, wrong
 from fanns.bench.wording import percent, spread, times
 
@@ -32,7 +33,6 @@ Cell = Mapping[str, Any]
 _EPSILON = 0.002
 # Which end of the axis of ratios a cell without one belongs to.
 _SIDES = {"ours_not_reached": -1, "peers_not_reached": 1, "none_reached": 0, "no_peer": 0}
-_LEGEND = {"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0}
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -52,71 +52,73 @@ def recall_speed(
     A line joins an engine's best points (none is faster at as high a recall); the others stand
     alone and pale. Points with wrong answers are crossed and joined by nothing.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in points:
         groups.setdefault((point["cell"], point["engine"]), []).append(point)
+    traces: list[Trace] = []
     shown: set[str] = set()
     for i, cell in enumerate(cells):
-        axes = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}"}
+        axes = {"xaxis": f"x{_number(i)}", "yaxis": f"y{_number(i)}"}
         for engine in engines:
-            own = groups.get((cell["cell"], engine))
-            if own:
-                style = look(engine, engines)
-                for trace in _traces(own, style, engine == ours, engine not in shown):
-                    figure.add_trace(trace.update(axes))
+            if own := groups.get((cell["cell"], engine)):
+                made = _traces(own, look(engine, engines), engine == ours, engine not in shown)
+                traces += [trace | axes for trace in made]
                 shown.add(engine)
-    figure.update_layout(layout(), height=330, hovermode="closest")
-    figure.update_layout(legend=_LEGEND, showlegend=True)
-    # Where the page draws a line at the recall that is chosen in it.
-    figure.update_layout(meta={f"{recall:g}": stretched(recall) for recall in RECALLS})
     lowest = min((p["recall"] for own in groups.values() for p in own), default=0.0)
-    _panels(figure, cells, lowest)
-    return plain(figure)
+    # meta: where the page draws a line at the recall that is chosen in it.
+    own_layout = {
+        "height": 330,
+        "hovermode": "closest",
+        "legend": LEGEND,
+        "showlegend": True,
+        "meta": {f"{recall:g}": stretched(recall) for recall in RECALLS},
+    }
+    return {"data": traces, "layout": layout() | own_layout | _panels(cells, lowest)}
 
 
-def _traces(points: list[Point], style: Look, ours: bool, legend: bool) -> list[Any]:
+def _number(panel: int) -> str:
+    """plotly counts axes x, x2, x3."""
+    return "" if panel == 0 else str(panel + 1)
+
+
+def _traces(points: list[Point], style: Look, ours: bool, legend: bool) -> list[Trace]:
     """An engine in one panel: its front, what lies behind the front, and wrong answers."""
-    front = pareto([point for point in points if not wrong(point)])
-    behind = [point for point in points if point not in front and not wrong(point)]
+    right = [point for point in points if not wrong(point)]
+    front = pareto(right)
+    behind = [point for point in right if point not in front]
     bad = [point for point in points if wrong(point)]
+    engine = points[0]["engine"]
     width, size = (3.0, 9) if ours else (1.5, 8)
     line = {"color": style.colour, "dash": style.dash, "width": width}
-    marker = {"color": style.colour, "symbol": style.symbol, "size": size}
-    made = [_trace(front, "lines+markers", legend, line=line, marker=marker)]
-    if not front:
-        # Somebody has to stand in the legend.
-        made = [_trace(points[:1], "lines+markers", legend, line=line, marker=marker)]
-        made[0].update(x=[None], y=[None], customdata=None, error_y=None)
+    marker: Trace = {"color": style.colour, "symbol": style.symbol, "size": size}
+    # Also without points, for the legend.
+    made = [_trace(engine, front, marker) | {"mode": "lines+markers", "line": line}]
+    made[0]["showlegend"] = legend
     if behind:
-        made.append(_trace(behind, "markers", False, marker=marker | {"opacity": 0.35}))
+        made.append(_trace(engine, behind, marker | {"opacity": 0.35}))
     if bad:
-        cross = {"color": style.colour, "symbol": "x-thin", "size": 12}
-        cross["line"] = {"color": style.colour, "width": 3}
-        made.append(_trace(bad, "markers", False, marker=cross, note="WRONG ANSWERS"))
+        cross = {"symbol": "x-thin", "size": 12, "line": {"color": style.colour, "width": 3}}
+        made.append(_trace(engine, bad, cross, " WRONG ANSWERS"))
     return made
 
 
-def _trace(points: list[Point], mode: str, legend: bool, note: str = "", **style: Any) -> Any:
-    import plotly.graph_objects as go
-
-    engine = points[0]["engine"] if points else ""
-    head = f"<b>{engine}</b>" + (f" {note}" if note else "")
-    return go.Scatter(
-        x=[stretched(p["recall"]) for p in points],
-        y=[rounded(p["qps"]) for p in points],
-        error_y=_bars(points),
-        customdata=[[round(p["recall"], 4), p["setting"], rounded(p["p95_us"])] for p in points],
-        hovertemplate=f"{head}<br>recall %{{customdata[0]}}<br>%{{y:,.0f}} queries/s"
-        "<br>p95 %{customdata[2]:,.0f} µs<br>%{customdata[1]}<extra></extra>",
-        name=engine,
-        legendgroup=engine,
-        showlegend=legend,
-        mode=mode,
-        **style,
-    )
+def _trace(engine: str, points: list[Point], marker: Trace, note: str = "") -> Trace:
+    return {
+        "type": "scatter",
+        # plotly leaves a trace without any coordinate out of the legend.
+        "x": [stretched(p["recall"]) for p in points] or [None],
+        "y": [rounded(p["qps"]) for p in points] or [None],
+        "error_y": _bars(points),
+        "customdata": [[round(p["recall"], 4), p["setting"], rounded(p["p95_us"])] for p in points],
+        "hovertemplate": f"<b>{engine}</b>{note}<br>recall %{{customdata[0]}}"
+        "<br>%{y:,.0f} queries/s<br>p95 %{customdata[2]:,.0f} µs<br>%{customdata[1]}"
+        "<extra></extra>",
+        "name": engine,
+        "legendgroup": engine,
+        "showlegend": False,
+        "mode": "markers",
+        "marker": marker,
+    }
 
 
 def _bars(points: list[Point]) -> dict[str, Any]:
@@ -127,26 +129,26 @@ def _bars(points: list[Point]) -> dict[str, Any]:
     return {"type": "data", "array": array, "arrayminus": minus, "thickness": 1, "width": 2}
 
 
-def _panels(figure: Any, cells: Sequence[Cell], lowest: float) -> None:
+def _panels(cells: Sequence[Cell], lowest: float) -> Trace:
     """An x and y axis for each cell, and its title; the page moves them to fit its width."""
-    ticks = {
+    x = axis() | {
         "tickvals": [stretched(t) for t in _TICKS],
         "ticktext": [f"{t:g}" for t in _TICKS],
         "tickangle": 0,
         "title": {"text": "recall", "standoff": 8},
+        "range": [stretched(max(0.0, lowest)) - 0.1, stretched(1.0) + 0.1],
     }
-    reach = [stretched(max(0.0, lowest)) - 0.1, stretched(1.0) + 0.1]
-    titles = []
+    # 1, 2, 5, 10, ...: powers of ten alone leave a narrow panel with one label.
+    y = axis() | {"type": "log", "dtick": "D2", "exponentformat": "SI"}
+    y["title"] = {"text": "queries / s", "standoff": 4}
+    made: Trace = {"annotations": []}
     for i, cell in enumerate(cells):
-        n = "" if i == 0 else str(i + 1)
-        x = axis() | ticks | {"anchor": f"y{n}", "range": reach}
-        # 1, 2, 5, 10, ...: powers of ten alone leave a narrow panel with one label.
-        y = axis() | {"anchor": f"x{n}", "type": "log", "dtick": "D2", "exponentformat": "SI"}
-        y["title"] = {"text": "queries / s", "standoff": 4}
-        figure.update_layout({f"xaxis{n}": x, f"yaxis{n}": y})
+        n = _number(i)
+        made[f"xaxis{n}"] = x | {"anchor": f"y{n}"}
+        made[f"yaxis{n}"] = y | {"anchor": f"x{n}"}
         at = {"xref": f"x{n} domain", "yref": f"y{n} domain", "x": 0, "y": 1}
-        titles.append(_label(f"<b>{title(cell)}</b>", yanchor="bottom", **at))
-    figure.update_layout(annotations=titles)
+        made["annotations"].append(_label(f"<b>{title(cell)}</b>", yanchor="bottom", **at))
+    return made
 
 
 def _label(text: str, **at: Any) -> dict[str, Any]:
@@ -168,79 +170,88 @@ def stretched(recall: float) -> float:
     return round(-math.log10(max(0.0, 1 - recall) + _EPSILON), 4)
 
 
-def ratio_plot(comparisons: Sequence[Comparison], cells: Mapping[str, Cell], ours: str) -> Figure:
+def ratio_plot(comparisons: Sequence[Comparison], ours: str) -> Figure:
     """Every cell's ratio with its interval, on a logarithmic axis, and who the best peer is."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
     looks: dict[Verdict, tuple[str, str, str]] = {
         "faster": (FAST, "triangle-right", f"{ours} faster"),
         "slower": (SLOW, "triangle-left", f"{ours} slower"),
         "undecided": (GREY, "circle-open", "undecided: the interval holds 1"),
     }
+    traces = []
     for verdict, style in looks.items():
-        group = [one for one in comparisons if one.verdict == verdict]
-        if group:
-            figure.add_trace(_ratios(group, style))
+        if group := [one for one in comparisons if one.verdict == verdict]:
+            traces.append(_ratios(group, style))
     reach = _reach(comparisons)
     for side, text in ((-1, f"not reached by {ours}"), (1, f"reached by {ours} alone"), (0, "")):
-        group = [one for one in comparisons if _SIDES.get(one.state) == side]
-        if group:
-            figure.add_trace(_unmeasured(group, side, text or "no comparison", reach))
-    figure.update_layout(layout(), annotations=_peers(comparisons))
-    figure.update_layout(margin={"r": 110}, height=130 + 24 * len(comparisons), hovermode="closest")
-    figure.update_layout(legend=_LEGEND, showlegend=True)
-    figure.add_vline(x=1, line={"color": INK, "width": 1.5})
+        if group := [one for one in comparisons if _SIDES.get(one.state) == side]:
+            traces.append(_unmeasured(group, side, text or "no comparison", reach))
     order = [one.cell for one in comparisons]
-    figure.update_yaxes(
-        axis(), autorange=False, range=[len(order) - 0.4, -0.6], categoryorder="array",
-        categoryarray=order, automargin=True, type="category",
-    )  # fmt: skip
-    _ratio_axis(figure, reach)
-    return plain(figure)
+    own_layout = {
+        "height": 130 + 24 * len(comparisons),
+        "margin": {"l": 60, "r": 110, "t": 60, "b": 50},
+        "hovermode": "closest",
+        "legend": LEGEND,
+        "showlegend": True,
+        "annotations": _peers(comparisons),
+        "shapes": [_one()],
+        "xaxis": _ratio_axis(reach),
+        "yaxis": axis()
+        | {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": order,
+            "range": [len(order) - 0.4, -0.6],
+            "automargin": True,
+        },
+    }
+    return {"data": traces, "layout": layout() | own_layout}
 
 
-def _ratios(group: list[Comparison], style: tuple[str, str, str]) -> Any:
-    import plotly.graph_objects as go
+def _one() -> Trace:
+    """The upright line at 1."""
+    line = {"color": INK, "width": 1.5}
+    ends = {"x0": 1, "x1": 1, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+    return {"type": "line", "line": line, **ends}
 
+
+def _ratios(group: list[Comparison], style: tuple[str, str, str]) -> Trace:
     colour, symbol, name = style
     found = [(one, one.interval) for one in group if one.interval]
-    return go.Scatter(
-        x=[rounded(i.ratio) for _, i in found],
-        y=[one.cell for one, _ in found],
-        error_x={
-            "type": "data",
-            "array": [rounded(either(i.high, i.ratio) - i.ratio) for _, i in found],
-            "arrayminus": [rounded(i.ratio - either(i.low, i.ratio)) for _, i in found],
-            "thickness": 1.5,
-            "width": 4,
+    above = [rounded(either(i.high, i.ratio) - i.ratio) for _, i in found]
+    below = [rounded(i.ratio - either(i.low, i.ratio)) for _, i in found]
+    return {
+        "type": "scatter",
+        "x": [rounded(i.ratio) for _, i in found],
+        "y": [one.cell for one, _ in found],
+        "error_x": {
+            "type": "data", "array": above, "arrayminus": below, "thickness": 1.5, "width": 4,
+            "color": colour,
         },
-        customdata=[[times(i.ratio), spread(one), _versus(one)] for one, i in found],
-        hovertemplate="<b>%{y}</b><br>%{customdata[0]} (%{customdata[1]})"
+        "customdata": [[times(i.ratio), spread(one), _versus(one)] for one, i in found],
+        "hovertemplate": "<b>%{y}</b><br>%{customdata[0]} (%{customdata[1]})"
         "<br>%{customdata[2]}<extra></extra>",
-        mode="markers",
-        marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1.5}},
-        name=name,
-    )
+        "mode": "markers",
+        "marker": {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1.5}},
+        "name": name,
+    }  # fmt: skip
 
 
-def _unmeasured(group: list[Comparison], side: int, text: str, reach: float) -> Any:
+def _unmeasured(group: list[Comparison], side: int, text: str, reach: float) -> Trace:
     """Cells without a ratio: a cross at the end of the axis where a ratio would be, and words."""
-    import plotly.graph_objects as go
-
     colour = {-1: SLOW, 1: FAST}.get(side, INK)
     words = f"{text}  " if side > 0 else f"  {text}"
-    return go.Scatter(
-        x=[10 ** (side * reach * 0.98)] * len(group),
-        y=[one.cell for one in group],
-        text=[words] * len(group),
-        textfont={"color": colour},
-        textposition="middle left" if side > 0 else "middle right",
-        mode="markers+text",
-        marker={"symbol": "x-thin", "size": 9, "line": {"width": 3, "color": colour}},
-        name=text,
-        hoverinfo="skip",
-    )
+    return {
+        "type": "scatter",
+        "x": [10 ** (side * reach * 0.98)] * len(group),
+        "y": [one.cell for one in group],
+        "text": [words] * len(group),
+        "textfont": {"color": colour},
+        "textposition": "middle left" if side > 0 else "middle right",
+        "mode": "markers+text",
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 3, "color": colour}},
+        "name": text,
+        "hoverinfo": "skip",
+    }
 
 
 def _versus(one: Comparison) -> str:
@@ -251,7 +262,7 @@ def _versus(one: Comparison) -> str:
     )
 
 
-def _peers(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+def _peers(comparisons: Sequence[Comparison]) -> list[Trace]:
     """The best peer's name at the right end of each line, and the heading above them."""
     at = {"x": 1, "xref": "paper", "xshift": 6, "yref": "y"}
     named = [_label(one.peer["engine"], y=one.cell, **at) for one in comparisons if one.peer]
@@ -265,10 +276,9 @@ def _reach(comparisons: Sequence[Comparison]) -> float:
     return max([0.35, *(abs(math.log10(end)) for end in ends)]) + 0.05
 
 
-def _ratio_axis(figure: Any, reach: float) -> None:
+def _ratio_axis(reach: float) -> Trace:
     sides = [1.5, 2, 3, 4] if reach < math.log10(5) else [2, 4, 8, 16, 32, 64, 128, 256]
-    marks = [mark for side in sides for mark in (1 / side, side) if math.log10(side) <= reach]
-    labels = [f"{m:g}" if m > 1 else f"1/{1 / m:g}" for m in marks]
-    marks, labels = [1.0, *marks], ["1", *labels]
+    marks = [1.0, *(m for s in sides for m in (1 / s, s) if math.log10(s) <= reach)]
+    labels = [f"{m:g}" if m >= 1 else f"1/{1 / m:g}" for m in marks]
     scale = {"type": "log", "range": [-reach, reach], "tickvals": marks, "ticktext": labels}
-    figure.update_xaxes(axis() | scale, title={"text": "times as fast as the best peer"})
+    return axis() | scale | {"title": {"text": "times as fast as the best peer"}}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fanns.bench.looks import FAST, INK, SLOW, Figure, axis, layout, plain
+from fanns.bench.looks import FAST, INK, SLOW, Figure, axis, layout
 from fanns.bench.ratios import Comparison, Verdict, geometric_mean
 from fanns.bench.wording import percent, spread, times
 
@@ -34,40 +34,39 @@ def heat_map(
     Where several cells meet, the geometric mean is shown and how many there are. A recall that was
     not reached is said in words.
     """
-    import plotly.graph_objects as go
-
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for one in comparisons:
         groups.setdefault(_place(cells[one.cell], together), []).append(one)
     rows = sorted({row for row, _ in groups}, key=lambda row: _row_order(row, cells))
     columns = [percent(s) for s in SELECTIVITIES if any(c == percent(s) for _, c in groups)]
     squares = [[_square(groups.get((row, column), [])) for column in columns] for row in rows]
-    figure = go.Figure(
-        go.Heatmap(
-            x=columns,
-            y=rows,
-            z=[[value for value, _, _ in line] for line in squares],
-            text=[[text for _, text, _ in line] for line in squares],
-            customdata=[[hover for _, _, hover in line] for line in squares],
-            texttemplate="%{text}",
-            textfont={"color": INK, "size": 12},
-            hovertemplate="%{y}, %{x} pass<br>%{customdata}<extra></extra>",
-            colorscale=_SCALE,
-            zmin=-_STRONGEST,
-            zmax=_STRONGEST,
-            xgap=2,
-            ygap=2,
-            hoverongaps=False,
-            colorbar=_colorbar(),
-            showscale=not together,
-        )
-    )
-    figure.update_layout(layout(), height=100 + 30 * max(3, len(rows)))
+    trace = {
+        "type": "heatmap",
+        "x": columns,
+        "y": rows,
+        "z": [[value for value, _, _ in line] for line in squares],
+        "text": [[text for _, text, _ in line] for line in squares],
+        "customdata": [[hover for _, _, hover in line] for line in squares],
+        "texttemplate": "%{text}",
+        "textfont": {"color": INK, "size": 12},
+        "hovertemplate": "%{y}, %{x} pass<br>%{customdata}<extra></extra>",
+        "colorscale": _SCALE,
+        "zmin": -_STRONGEST,
+        "zmax": _STRONGEST,
+        "xgap": 2,
+        "ygap": 2,
+        "hoverongaps": False,
+        "colorbar": _colorbar(),
+        "showscale": not together,
+    }
     bare = axis() | {"showgrid": False, "ticks": "", "type": "category"}
-    named = {"title": {"text": "rows that pass the filter", "standoff": 6}}
-    figure.update_xaxes(bare | named | {"side": "top"})
-    figure.update_yaxes(bare | {"autorange": "reversed", "automargin": True})
-    return plain(figure)
+    named = {"title": {"text": "rows that pass the filter", "standoff": 6}, "side": "top"}
+    own_layout = {
+        "height": 100 + 30 * max(3, len(rows)),
+        "xaxis": bare | named,
+        "yaxis": bare | {"autorange": "reversed", "automargin": True},
+    }
+    return {"data": [trace], "layout": layout() | own_layout}
 
 
 def _colorbar() -> dict[str, Any]:

@@ -6,11 +6,11 @@ lost in grey or to the colour-blind.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-Figure = dict[str, Any]
+Figure = dict[str, Any]  # data and layout, as plotly.js takes them
+Trace = dict[str, Any]
 
 INK, GRID, FAST, SLOW = "#1a1a1a", "#d9d9d9", "#0072B2", "#B34700"
 
@@ -28,31 +28,25 @@ _ORANGE, _RED, _PURPLE, GREY = "#E69F00", "#D55E00", "#CC79A7", "#777777"
 _LOOKS = {
     "fanns": Look(_BLACK, "circle", "solid"),
     "exact": Look(GREY, "x", "dash"),
-    "faiss-flat": Look(GREY, "square", "dot"),
+    "faiss-flat": Look(GREY, "square-x", "dot"),
     "faiss-hnsw": Look(_BLUE, "diamond", "dash"),
-    "faiss-ivf": Look(_SKY, "square", "dot"),
+    "faiss-ivf": Look(_SKY, "triangle-left", "dot"),
     "faiss-ivfpq": Look(_BLUE, "triangle-up", "dashdot"),
     "faiss-rabitq": Look(_SKY, "triangle-down", "longdash"),
-    "hnswlib": Look(_ORANGE, "diamond", "dash"),
-    "usearch": Look(_RED, "triangle-up", "dot"),
+    "hnswlib": Look(_ORANGE, "square", "dash"),
+    "usearch": Look(_RED, "triangle-right", "dot"),
     "lancedb": Look(_GREEN, "cross", "dashdot"),
     "zvec": Look(_PURPLE, "star", "longdash"),
     "turbovec": Look(_RED, "pentagon", "longdashdot"),
     "qdrant-edge": Look(_PURPLE, "hexagon", "dot"),
-    "duckdb": Look(_ORANGE, "square", "longdashdot"),
+    "duckdb": Look(_ORANGE, "diamond-tall", "longdashdot"),
     "pgvector": Look(_GREEN, "hourglass", "dash"),
     "slice": Look(GREY, "circle-open", "dot"),
     "subindex": Look(GREY, "diamond-open", "dashdot"),
 }
 _COLOURS = (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY)
-_SYMBOLS = (
-    "bowtie",
-    "triangle-left",
-    "star-square",
-    "triangle-right",
-    "diamond-tall",
-    "star-diamond",
-)
+_SYMBOLS = ("bowtie", "star-square", "diamond-wide", "star-diamond", "octagon", "asterisk")
+LEGEND = {"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0}
 _DASHES = ("dash", "dot", "dashdot", "longdash")
 
 
@@ -73,7 +67,6 @@ def layout() -> dict[str, Any]:
         "plot_bgcolor": "#ffffff",
         "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
         "hoverlabel": {"bgcolor": "#ffffff", "font": font},
-        "template": None,
     }
 
 
@@ -87,12 +80,6 @@ def axis() -> dict[str, Any]:
         "ticks": "outside",
         "zeroline": False,
     }
-
-
-def plain(figure: Any) -> Figure:
-    """The figure as JSON's own types."""
-    made: Figure = json.loads(figure.to_json(engine="json"))
-    return made
 
 
 def either(value: float | None, other: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fanns.bench import prose, sheets
+from fanns.bench import prose, sheets, sheets_run
 from fanns.bench.figures import ratio_plot, recall_speed
 from fanns.bench.heat import heat_map
 from fanns.bench.looks import Figure
@@ -17,7 +17,7 @@ from fanns.bench.page_assets import FRAME, SCRIPT, STYLE
 from fanns.bench.ratios import RECALLS
 from fanns.bench.report import RECALL, Findings
 from fanns.bench.sheets import Sheet
-from fanns.bench.wording import mode_name
+from fanns.bench.wording import mode_name, scrub
 
 # Of every cell, once, in the table of cells: not repeated in each of its points.
 _OF_CELLS = ("family", "where", "target", "correlation", "selectivity", "affinity")
@@ -42,11 +42,11 @@ def html(found: Findings) -> str:
         ratios=_each(found, _ratios),
         other=_each_mode(found, _other),
         engines=_each(found, _engines),
-        builds=_table(sheets.builds(found.builds, found.raw)),
+        builds=_table(sheets_run.builds(found.builds, found.raw)),
         problems=_problems(found),
         cell_table=_table(sheets.cells(found.cells.values())),
         method="".join(f"<li>{_text(text.format(ours=found.ours))}</li>" for text in prose.METHOD),
-        facts=_table(sheets.facts(prose.circumstances(found))),
+        facts=_table(sheets_run.facts(prose.circumstances(found))),
         figures=_json(_figures(found)),
         data=_json(data(found)),
         script=SCRIPT,
@@ -72,7 +72,7 @@ def _columns(table: pa.Table) -> dict[str, list[Any]]:
 def _value(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
-    return sheets.scrub(value) if isinstance(value, str) else value
+    return scrub(value) if isinstance(value, str) else value
 
 
 def _figures(found: Findings) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _figures(found: Findings) -> dict[str, Any]:
             if comparisons:
                 made["together"][key] = heat_map(comparisons, found.cells, together=True)
                 made["families"][key] = heat_map(comparisons, found.cells, together=False)
-                made["ratios"][key] = ratio_plot(comparisons, found.cells, found.ours)
+                made["ratios"][key] = ratio_plot(comparisons, found.ours)
     return made | {"curves": _curves(found)}
 
 
@@ -141,7 +141,7 @@ def _engines(found: Findings, mode: str, recall: float) -> str:
 
 
 def _wrong(found: Findings) -> str:
-    sheet = sheets.wrong_answers(found.measured)
+    sheet = sheets_run.wrong_answers(found.measured)
     if not sheet.rows:
         return ""
     text = f"<h2>Wrong answers</h2><p>{_text(prose.WRONG)}</p>{_table(sheet)}"
@@ -149,7 +149,7 @@ def _wrong(found: Findings) -> str:
 
 
 def _problems(found: Findings) -> str:
-    absent, problems = sheets.absent(found.builds), sheets.problems(found.problems)
+    absent, problems = sheets_run.absent(found.builds), sheets_run.problems(found.problems)
     parts = []
     if absent.rows:
         parts.append(f"<h3>Engines without an index</h3>{_table(absent)}")

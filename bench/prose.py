@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fanns.bench import sheets
+from fanns.bench import sheets, sheets_run
 from fanns.bench.ratios import ALL
 from fanns.bench.report import RECALL, Findings
 from fanns.bench.sheets import Sheet
-from fanns.bench.wording import mode_name
+from fanns.bench.wording import mode_name, scrub, scrubbed
 
 WRONG = (
     "These engines returned rows that fail the filter, or that are no rows at all. Such points "
@@ -41,11 +41,11 @@ def markdown(found: Findings) -> str:
     parts += ["## Summary", *_headlines(found)]
     for mode in found.modes:
         parts += _mode(found, mode)
-    parts += ["## Builds and memory", _table(sheets.builds(found.builds, found.raw))]
+    parts += ["## Builds and memory", _table(sheets_run.builds(found.builds, found.raw))]
     parts += _problems(found)
     parts += ["## Cells", _table(sheets.cells(found.cells.values()))]
     parts += ["## Method", "\n".join(f"- {text.format(ours=found.ours)}" for text in METHOD)]
-    parts += ["## Machine, versions, configuration", _table(sheets.facts(circumstances(found)))]
+    parts += ["## Machine, versions, configuration", _table(sheets_run.facts(circumstances(found)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,7 +67,7 @@ def _count(number: int, what: str) -> str:
 
 def notes(found: Findings) -> list[str]:
     """What a reader must know of this run before its numbers."""
-    made = [sheets.scrub(note) for note in found.header.get("notes", [])]
+    made = [scrub(note) for note in found.header.get("notes", [])]
     measured = {cell for cell, _ in found.measured.places}
     if missing := [cell for cell in found.cells if cell not in measured]:
         made.insert(0, f"Without any point: {', '.join(missing)}.")
@@ -83,8 +83,8 @@ def circumstances(found: Findings) -> dict[str, object]:
         "seconds",
     )  # fmt: skip
     made = {name: found.header[name] for name in names if found.header.get(name) is not None}
-    scrubbed: dict[str, object] = sheets.scrubbed(made)
-    return scrubbed
+    plain: dict[str, object] = scrubbed(made)
+    return plain
 
 
 def headline(found: Findings, mode: str, recall: float) -> str:
@@ -126,7 +126,7 @@ def every_engine(recall: float) -> str:
 
 
 def _wrong(found: Findings) -> list[str]:
-    sheet = sheets.wrong_answers(found.measured)
+    sheet = sheets_run.wrong_answers(found.measured)
     if not sheet.rows:
         return []
     return [f"**Wrong answers.** {WRONG}", _table(sheet)]
@@ -134,7 +134,7 @@ def _wrong(found: Findings) -> list[str]:
 
 def _problems(found: Findings) -> list[str]:
     parts = ["## Problems"]
-    absent, problems = sheets.absent(found.builds), sheets.problems(found.problems)
+    absent, problems = sheets_run.absent(found.builds), sheets_run.problems(found.problems)
     if absent.rows:
         parts += ["Engines without an index:", _table(absent)]
     if problems.rows:

@@ -1,9 +1,7 @@
-"""The tables of a report as text, for Markdown and HTML alike."""
+"""What was measured, as tables of text for Markdown and HTML alike."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +19,6 @@ VERDICTS: tuple[Verdict, ...] = (
     "not judged",
 )
 _NONE = "-"
-_MANY = 6  # cells that one line of a table names
-# An absolute path, but no part of a URL and no fraction: its last part is all that a reader needs.
-_PATH = re.compile(r"(?<![\w:/.~])(?:~|[A-Za-z]:)?(?:[/\\][\w.+@=,-]+){2,}[/\\]?")
 
 
 @dataclass(frozen=True)
@@ -39,22 +34,6 @@ class Sheet:
     rows: Sequence[Sequence[str]]
     words: int = 1
     marks: Sequence[str] = ()
-
-
-def scrub(text: str) -> str:
-    """The text with absolute paths cut down to their last part."""
-    return _PATH.sub(lambda m: "…/" + re.split(r"[/\\]", m[0].rstrip("/\\"))[-1], text)
-
-
-def scrubbed(value: Any) -> Any:
-    """The same for all text in nested data."""
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, Mapping):
-        return {key: scrubbed(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [scrubbed(item) for item in value]
-    return value
 
 
 def summary(summaries: Iterable[Summary]) -> Sheet:
@@ -179,105 +158,6 @@ def _without(measured: Measurements, cell: str, mode: str, name: str, state: str
     return f"R {share(max(p['recall'] for p in points if not wrong(p)))}"
 
 
-def builds(rows: Iterable[Row], raw: int) -> Sheet:
-    """What building took and what is kept; `raw`: bytes of the vectors as float32."""
-    heads = [
-        "engine", "versions", "threads", "build, s", "CPU, s", "peak, MiB", "on disk, MiB",
-        "of the vectors", "open, s", "resident, MiB", "of the vectors",
-    ]  # fmt: skip
-    lines = []
-    for row in rows:
-        if row["state"] != "ok":
-            continue
-        disk, resident = row["disk_bytes"], row["resident_bytes"]
-        lines.append(
-            [
-                row["engine"],
-                versions(row["version"]),
-                _number(row["threads"]),
-                _seconds(row["wall_s"]) + (" (kept)" if row["cached"] else ""),
-                _seconds(row["cpu_s"]),
-                _mebi(row["peak_bytes"]),
-                _mebi(disk),
-                f"{disk / raw:.2f}x" if disk is not None and raw else _NONE,
-                _seconds(row["open_s"]),
-                _mebi(resident),
-                f"{resident / raw:.2f}x" if resident is not None and raw else _NONE,
-            ]
-        )
-    return Sheet(heads, lines, 2)
-
-
-def versions(text: str | None) -> str:
-    """JSON of names and versions -> "faiss-cpu 1.13"."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return scrub(text or "")
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def _number(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.1f}"
-
-
-def _mebi(value: int | None) -> str:
-    return _NONE if value is None else f"{value / 2**20:,.1f}"
-
-
-def absent(rows: Iterable[Row]) -> Sheet:
-    """Engines that have no index, and why."""
-    lines = [
-        [row["engine"], row["state"], scrub(row["reason"] or "")]
-        for row in rows
-        if row["state"] != "ok"
-    ]
-    return Sheet(["engine", "state", "reason"], lines, 3)
-
-
-def problems(rows: Iterable[Row]) -> Sheet:
-    """What went wrong or was not possible, alike cases on one line."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for row in rows:
-        mode = mode_name(row["mode"]) if row["mode"] else "all"
-        key = (row["engine"], row["state"], mode, scrub(row["reason"] or ""))
-        groups.setdefault(key, []).append(row["cell"] or "all cells")
-    lines = [[e, state, mode, _few(found), why] for (e, state, mode, why), found in groups.items()]
-    return Sheet(["engine", "state", "mode", "cells", "reason"], lines, 5)
-
-
-def _few(names: Iterable[str]) -> str:
-    """Names in one line; of many the first, and how many there are."""
-    found = list(dict.fromkeys(names))
-    if len(found) <= _MANY:
-        return ", ".join(found)
-    return f"{', '.join(found[: _MANY - 1])} and {len(found) - _MANY + 1} more"
-
-
-def wrong_answers(measured: Measurements) -> Sheet:
-    """Who returned rows that fail the filter or are none, where, and how many."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for point in measured.points:
-        if wrong(point):
-            groups.setdefault((point["engine"], point["mode"]), []).append(point)
-    rows = [
-        [
-            engine,
-            mode_name(mode),
-            _few(point["cell"] for point in points),
-            percent(max(point["violations"] or 0.0 for point in points)),
-            percent(max(point["invalid"] or 0.0 for point in points)),
-        ]
-        for (engine, mode), points in groups.items()
-    ]
-    heads = ["engine", "mode", "cells", "rows failing the filter, at most", "no rows, at most"]
-    return Sheet(heads, rows, 3)
-
-
 def cells(rows: Iterable[Row]) -> Sheet:
     """The workload's cells: filter, selectivity and correlation asked for and measured."""
     heads = [
@@ -291,25 +171,8 @@ def cells(rows: Iterable[Row]) -> Sheet:
             percent(row["target"]) if row["target"] is not None else _NONE,
             percent(row["selectivity"]),
             f"{row['affinity']:+.2f}",
-            _number(row["measure"]),
+            f"{row['measure']:,}",
         ]
         for row in rows
     ]
     return Sheet(heads, lines, 3)
-
-
-def facts(record: Mapping[str, Any]) -> Sheet:
-    """Nested facts (machine, versions, configuration) as lines of dotted name and value."""
-    return Sheet(["", ""], _facts(scrubbed(record), ""), 2)
-
-
-def _facts(record: Mapping[str, Any], prefix: str) -> list[list[str]]:
-    lines: list[list[str]] = []
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            lines += _facts(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            lines.append([prefix + name, ", ".join(map(str, value))])
-        elif value is not None:
-            lines.append([prefix + name, str(value)])
-    return lines

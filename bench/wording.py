@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from fanns.bench.ratios import Comparison
+
+# An absolute path, but no part of a URL and no fraction: its last part is all that a reader needs.
+_PATH = re.compile(r"(?<![\w:/.~])(?:~|[A-Za-z]:)?(?:[/\\][\w.+@=,-]+){2,}[/\\]?")
 
 MODES = {"end_to_end": "end to end", "prepared": "prepared filters"}
 
@@ -26,3 +33,19 @@ def spread(one: Comparison) -> str:
     if one.interval is None or one.interval.low is None or one.interval.high is None:
         return "no interval"
     return f"{times(one.interval.low)[:-1]} … {times(one.interval.high)[:-1]}"
+
+
+def scrub(text: str) -> str:
+    """The text with absolute paths cut down to their last part."""
+    return _PATH.sub(lambda m: "…/" + re.split(r"[/\\]", m[0].rstrip("/\\"))[-1], text)
+
+
+def scrubbed(value: Any) -> Any:
+    """The same for all text in nested data."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {key: scrubbed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [scrubbed(item) for item in value]
+    return value
