@@ -96,6 +96,8 @@ class Qdrant(Dialect[Any]):
     """Qdrant's Filter objects, of the package `qdrant_edge`.
 
     Lists are stored without their nulls (no filter finds these), so their lengths are unknown.
+    Booleans are stored as 0 and 1: qdrant_edge 0.9.0 takes MatchValue(True) for a match of the
+    integer 1, which finds no boolean.
     """
 
     def every(self, parts: Sequence[Any]) -> Any:
@@ -194,6 +196,7 @@ class Qdrant(Dialect[Any]):
 
         if kind.kind in ("float", "date", "timestamp") or isinstance(value, float):
             return self._range(name, kind, {"gte": value, "lte": value})
+        value = int(value) if kind.kind == "bool" else value
         return qdrant.FieldCondition(name, match=qdrant.MatchValue(value))
 
     def _any(self, name: str, kind: ColumnType, values: list[Any]) -> Any:

@@ -80,7 +80,9 @@ class DuckDB(Engine):
 
     def _prepared(self, k: int) -> tuple[Any, Any]:
         """A cursor of this thread (a connection runs one query) and the statement, parsed once."""
-        known: dict[int, tuple[Any, Any]] = self.local.__dict__
+        if not hasattr(self.local, "known"):
+            self.local.known = {}
+        known: dict[int, tuple[Any, Any]] = self.local.known
         if k not in known:
             cursor = self.connection.cursor()
             known[k] = cursor, cursor.extract_statements(f"{self.text} LIMIT {k}")[0]

@@ -6,7 +6,10 @@ makes Lance 8 wait for itself for ever when it builds an index: the variable is 
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,16 @@ from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines.tables import free_name, installed, kinds, plain, vector_array
 
 METRICS = {"cosine": "dot", "ip": "dot", "l2": "l2"}  # cosine vectors have unit length
+BITMAPS = ("bool", "int", "string")  # kinds for which Lance has bitmap indexes
 FEW = 1000  # distinct values, up to which a bitmap per value is Lance's advice
 
 
 class LanceDB(Engine):
-    """The synchronous API, as its guide shows it."""
+    """The asynchronous API on an event loop of each searching thread.
+
+    Measured at 25,000 x 384: a quarter less CPU time a query than the synchronous one, which hands
+    every call to a thread of its own.
+    """
 
     name = "lancedb"
 
@@ -45,7 +53,7 @@ class LanceDB(Engine):
         for name, kind in kinds(items).items():
             if kind.is_list:
                 made.create_index(name, config=index.LabelList())
-            elif kind.kind == "bool" or pc.count_distinct(table[name]).as_py() <= FEW:
+            elif kind.kind in BITMAPS and pc.count_distinct(table[name]).as_py() <= FEW:
                 made.create_index(name, config=index.Bitmap())
             else:
                 made.create_index(name, config=index.BTree())
@@ -54,13 +62,16 @@ class LanceDB(Engine):
         _threads(self.threads)
         import lancedb
 
-        self.table = lancedb.connect(folder / "lance").open_table("items")
+        self.local = threading.local()
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        connection = self._run(lancedb.connect_async(folder / "lance"))
+        self.table: Any = self._run(connection.open_table("items"))
         self.metric = METRICS[items.metric]
         self.vector = free_name("vector", items)
         self.dialect = DataFusion(plain(items).schema)
         # fragments were written in order, so the sorted row ids are the rows in order
-        every = self.table.search().with_row_id(True).select([]).limit(len(items.vectors))
-        self.row_ids = np.sort(every.to_arrow()["_rowid"].to_numpy())
+        every = self.table.query().with_row_id().select([]).limit(len(items.vectors))
+        self.row_ids = np.sort(self._run(every.to_arrow())["_rowid"].to_numpy())
 
     def start(self, where: str | None) -> None:
         self.filter = self.dialect.compile(where)
@@ -69,16 +80,30 @@ class LanceDB(Engine):
         self.setting = setting
 
     def search(self, query: Vector, params: Params, k: int) -> pa.Table:
-        search: Any = self.table.search(query, vector_column_name=self.vector)
+        condition = None if self.filter is None else self.filter(params)
+        return self._run(self._search(query, condition, k))
+
+    async def _search(self, query: Vector, condition: str | None, k: int) -> pa.Table:
+        search = self.table.query().nearest_to(query).column(self.vector)
         search = search.distance_type(self.metric).limit(k)
         for option, value in self.setting.items():  # ef, nprobes, refine_factor
             search = getattr(search, option)(value)
-        if self.filter is not None:
-            search = search.where(self.filter(params), prefilter=True)
-        return search.select(["_distance"]).with_row_id(True).to_arrow()
+        if condition is not None:
+            search = search.where(condition)  # before the search, unless postfilter() is called
+        return await search.select(["_distance"]).with_row_id().to_arrow()
+
+    def _run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        if not hasattr(self.local, "loop"):
+            self.local.loop = asyncio.new_event_loop()
+            self.loops.append(self.local.loop)
+        return self.local.loop.run_until_complete(call)
 
     def rows(self, answer: pa.Table) -> Rows:
-        return np.searchsorted(self.row_ids, answer["_rowid"].to_numpy()).astype(np.int64)
+        return np.asarray(np.searchsorted(self.row_ids, answer["_rowid"].to_numpy()), np.int64)
+
+    def close(self) -> None:
+        for loop in self.loops:
+            loop.close()
 
 
 def _threads(threads: int) -> None:

@@ -107,8 +107,8 @@ class Zvec(Engine):
     def search(self, query: Vector, params: Params, k: int) -> NDArray[np.int64]:
         wanted = self.query(self.vector, vector=query, param=self.param)
         text = None if self.filter is None else self.filter(params)
-        found: NDArray[np.int64] = self.collection.query_internal_ids(wanted, topk=k, filter=text)
-        return found
+        found: Any = self.collection.query_internal_ids(wanted, topk=k, filter=text)
+        return found  # type: ignore[no-any-return]
 
     def rows(self, answer: NDArray[np.int64]) -> Rows:
         keys = self.collection.resolve_internal_ids(answer[answer >= 0])  # -1 pads short answers
