@@ -269,13 +269,27 @@ def _warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     for name in ("k", "threads"):
         if _at(a, "config", name) != _at(b, "config", name):
             made.append(f"{name} differs: {_at(a, 'config', name)} and {_at(b, 'config', name)}")
-    if a.get("machine") != b.get("machine"):
-        made.append("the machines differ, or their state does")
+    machines = [header.get("machine", {}) for header in (a, b)]
+    for part, name in (("cpu", "model"), ("cpu", "usable_cores"), ("memory", "total_bytes")):
+        one, other = (_at(machine, part, name) for machine in machines)
+        if one != other:
+            made.append(f"the machines differ in {part} {name}: {one} and {other}")
+    packages = [_versions(machine) for machine in machines]
+    for name in sorted(packages[0].keys() | packages[1].keys()):
+        one, other = (found.get(name, "missing") for found in packages)
+        if one != other:
+            made.append(f"{name} differs: {one} and {other}")
     return made
 
 
+def _versions(machine: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = machine.get("packages")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _at(header: Mapping[str, Any], part: str, name: str) -> Any:
-    return header.get(part, {}).get(name)
+    found = header.get(part)
+    return found.get(name) if isinstance(found, Mapping) else None
 
 
 def _where(one: Comparison) -> tuple[str, str, float]:

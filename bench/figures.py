@@ -38,6 +38,8 @@ _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 def title(cell: Cell) -> str:
     """A cell in words: family, selectivity, correlation."""
+    if cell["where"] is None:
+        return "no filter"
     parts = [cell["family"], percent(cell["selectivity"])]
     if cell["correlation"] in ("positive", "negative"):
         parts.append(f"{cell['correlation']} correlation")

@@ -62,7 +62,7 @@ def heat_map(
     bare = axis() | {"showgrid": False, "ticks": "", "type": "category"}
     named = {"title": {"text": "rows that pass the filter", "standoff": 6}, "side": "top"}
     own_layout = {
-        "height": 100 + 30 * max(3, len(rows)),
+        "height": 100 + 30 * max(3 if together else 6, len(rows)),
         "xaxis": bare | named,
         "yaxis": bare | {"autorange": "reversed", "automargin": True},
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fanns.bench import sheets, sheets_run
 from fanns.bench.ratios import ALL
@@ -58,7 +59,27 @@ def setting(found: Findings) -> str:
         f"{workload.get('metric', '?')}; k = {config.get('k', '?')}; "
         f"{_count(threads, 'thread')}; {_count(len(found.cells), 'cell')}; "
         f"measured {str(found.header.get('started', ''))[:10] or 'at an unknown date'}."
+        f"{_machine(found.header.get('machine', {}))}"
     )
+
+
+def _machine(told: Mapping[str, Any]) -> str:
+    """The machine in a sentence; what is not known of it is left out."""
+    cpu, load = _part(told, "cpu"), _part(told, "load").get("averages_1_5_15_minutes")
+    memory = _part(told, "memory").get("total_bytes")
+    parts = [
+        cpu.get("model"),
+        f"{cpu['usable_cores']} cores" if cpu.get("usable_cores") else None,
+        f"{memory / 2**30:.0f} GiB of memory" if memory else None,
+        f"a load of {load[0]:.1f} before the run began" if load else None,
+    ]
+    said = [part for part in parts if part]
+    return f" Machine: {', '.join(said)}." if said else ""
+
+
+def _part(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = told.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _count(number: int, what: str) -> str:

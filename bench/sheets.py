@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanns.bench.ratios import Comparison, Measurements, Summary, Verdict, wrong
-from fanns.bench.wording import mode_name, percent, spread, times
+from fanns.bench.wording import mode_name, percent, signed, spread, times
 
 Row = Mapping[str, Any]
 VERDICTS: tuple[Verdict, ...] = (
@@ -83,7 +83,7 @@ def ratios(comparisons: Iterable[Comparison], cells: Mapping[str, Row], ours: st
             [
                 one.cell,
                 percent(cell["selectivity"]),
-                f"{cell['affinity']:+.2f}",
+                signed(cell["affinity"]),
                 *_speed(one.ours),
                 peer,
                 *_speed(one.peer),
@@ -170,7 +170,7 @@ def cells(rows: Iterable[Row]) -> Sheet:
             row["correlation"],
             percent(row["target"]) if row["target"] is not None else _NONE,
             percent(row["selectivity"]),
-            f"{row['affinity']:+.2f}",
+            signed(row["affinity"]),
             f"{row['measure']:,}",
         ]
         for row in rows

@@ -123,8 +123,18 @@ def _facts(record: Mapping[str, Any], prefix: str) -> list[list[str]]:
     for name, value in record.items():
         if isinstance(value, Mapping):
             lines += _facts(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            lines.append([prefix + name, ", ".join(map(str, value))])
         elif value is not None:
-            lines.append([prefix + name, str(value)])
+            lines.append([prefix + name, _fact(value)])
     return lines
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_fact, value))
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_fact(part)}" for name, part in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

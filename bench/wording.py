@@ -23,6 +23,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def signed(value: float) -> str:
+    """An affinity: +0.64, -0.80, and +0.00 for whatever rounds to nothing."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def times(ratio: float) -> str:
     """A ratio as it is printed everywhere: 0.43x, 2.1x, 14x."""
     return f"{ratio:.2f}x" if ratio < 2 else f"{ratio:.1f}x" if ratio < 10 else f"{ratio:.0f}x"

@@ -81,8 +81,12 @@ def write(
             "dims": 384,
             "depth": 100,
         },
-        "machine": {"cpu": "Imaginary 9000", "cores": 2, "memory_bytes": 16 << 30},
-        "versions": {"fanns": "0.1.0", "python": "3.13.5", "numpy": "2.3.1"},
+        "machine": {
+            "cpu": {"model": "Imaginary 9000", "usable_cores": 2, "caches": [{"level": 1}]},
+            "memory": {"total_bytes": 16 << 30},
+            "load": {"averages_1_5_15_minutes": [0.25 * seed, 0.1, 0.1]},
+            "packages": {"fanns": "0.1.0", "numpy": "2.3.1"},
+        },
         "engines": {name: {"kind": kind, "state": "ok"} for name, kind in kinds.items()},
         "started": "2026-11-22T03:00:00+00:00",
     }

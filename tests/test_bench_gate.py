@@ -146,6 +146,17 @@ def test_two_runs_of_the_same_agree(runs: dict[str, Run]) -> None:
     assert found.ranking.alike > 0.9 * found.ranking.pairs
 
 
+def test_other_circumstances_are_told(runs: dict[str, Run], tmp_path: Path) -> None:
+    other = made.write(tmp_path / "other", only=CELLS[:1])
+    other.header["machine"]["cpu"]["model"] = "Imaginary 9001"
+    other.header["machine"]["packages"]["numpy"] = "2.4.0"
+    other.header["workload"]["fingerprint"] = "fedcba"
+    warnings = comparison.compare(runs["first"], other).warnings
+    assert len(warnings) == 3
+    assert any("9000 and Imaginary 9001" in text for text in warnings)
+    assert "numpy differs: 2.3.1 and 2.4.0" in warnings
+
+
 def test_a_slower_run_is_seen_to_be_slower(runs: dict[str, Run]) -> None:
     found = comparison.compare(runs["first"], runs["slower"])
     ratios = [one.change for one in found.ratios if one.a.interval and one.b.interval]
@@ -184,3 +195,36 @@ def test_the_saved_gate_is_toml(tmp_path: Path) -> None:
     gate.save(path, found.floors)
     assert gate.load(path) == found
     assert tomllib.loads(path.read_text(encoding="utf-8"))["run"] == found.run
+
+
+def test_the_gate_runs_what_its_file_asks_for(
+    runs: dict[str, Run],
+    floors: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fanns.bench import runner
+
+    asked = []
+
+    def run(config: Any, folder: Path, report: object = None) -> Run:
+        asked.append((config, folder))
+        return runs["first"]
+
+    monkeypatch.setattr(runner, "run", run)
+    path = floors()
+    text = path.read_text("utf-8").replace("[run]", "[run]\nengines = ['fanns']\nrounds = 3")
+    path.write_text(text, "utf-8")
+    result = CliRunner().invoke(gate_command, ["--min-ratio", str(path), "-q"])
+    assert result.exit_code == 0, result.output
+    [(config, folder)] = asked
+    assert (config.workload, config.engines, config.rounds) == ("quick", ("fanns",), 3)
+    assert not Path(folder).exists()
+
+
+@pytest.mark.slow
+def test_the_gate_that_comes_with_fanns_can_be_judged(tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="the gate's peer is faiss")
+    judged = gate.measure(gate.load(), tmp_path / "run")
+    assert len(judged) == len(gate.load().floors)
+    assert all(one.interval is not None or one.missing == gate.PEER_MISSED for one in judged)

@@ -64,6 +64,14 @@ def test_the_text_has_a_line_for_every_family(text: str) -> None:
     assert re.search(r"fanns is faster than the best peer in \d+; slower in \d+", summary)
 
 
+def test_the_text_tells_where_it_was_measured(text: str) -> None:
+    assert "Machine: Imaginary 9000, 2 cores, 16 GiB of memory, a load of 1.8" in text
+    assert rows_of(text, "machine.memory.total_bytes") == [
+        ["machine.memory.total_bytes", "17,179,869,184"]
+    ]
+    assert rows_of(text, "machine.cpu.caches")[0][1] == "level 1"
+
+
 def test_lost_cells_are_as_visible_as_won_ones(text: str, findings: report.Findings) -> None:
     [lost], [won], [missed] = (
         [row for row in rows_of(text[text.index("## Every cell, end") :], cell) if len(row) == 11][
