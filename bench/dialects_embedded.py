@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from fanns.bench.dialects import Dialect, Text, TextDialect, present, single
@@ -64,7 +65,7 @@ class Zvec(TextDialect):
         if isinstance(value, float):
             if not math.isfinite(value):
                 raise UnsupportedError("zvec's filters know no NaN and no infinity")
-            return repr(value) if "e" not in repr(value) else format(value, "f")
+            return format(Decimal(repr(value)), "f")  # every digit, no exponent
         return repr(value)
 
     def list_has(self, node: ListHas, truth: bool) -> Text:
