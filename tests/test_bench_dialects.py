@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanns.bench.dialects import DataFusion, Dialect, DuckDB, PostgreSQL
+from fanns.bench.dialects import DataFusion, Dialect
+from fanns.bench.dialects_bound import DuckDB, PostgreSQL
 from fanns.bench.dialects_embedded import Qdrant, Zvec, moment, stored
 from fanns.bench.engine import UnsupportedError
 from fanns.deferred import conjunction, disjunction, negation

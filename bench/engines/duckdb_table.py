@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.dialects import DuckDB as DuckDBText
+from fanns.bench.dialects_bound import DuckDB as DuckDBText
 from fanns.bench.engine import Engine, Items, Kind, Params, Rows, Setting, Vector, Work
 from fanns.bench.engines.tables import free_name, installed, plain, vector_array
 
