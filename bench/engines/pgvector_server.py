@@ -115,7 +115,7 @@ class PGVector(Engine):
         self.local = threading.local()
         self.connections: list[Any] = []
         with self._connect() as connection:
-            _warm(connection)
+            _warm(connection, self.names[1])
 
     def start(self, where: str | None) -> None:
         made = self.dialect.compile(where)
@@ -196,8 +196,8 @@ def _settings(items: Items) -> dict[str, Any]:
     }
 
 
-def _warm(connection: Any) -> None:
-    """Reads the table and its indexes into shared buffers."""
+def _warm(connection: Any, vector: str) -> None:
+    """Reads the table and its indexes into shared buffers; without pg_prewarm, the table alone."""
     has = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_prewarm'")
     if has.fetchone():
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
@@ -206,7 +206,7 @@ def _warm(connection: Any) -> None:
             "WHERE relname LIKE 'items%' AND relkind IN ('r', 'i')"
         ).fetchall()
     else:
-        connection.execute("SELECT count(*) FROM items WHERE vector_dims(vector_) > 0")
+        connection.execute(f"SELECT count(*) FROM items WHERE vector_dims({vector}) > 0")
 
 
 def _shared_memory() -> int:
