@@ -12,6 +12,7 @@ import pyarrow as pa
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
+from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
 from fanns.paths.graph_builder import PLACES
 from fanns.schema import ColumnType, Schema
@@ -269,7 +270,7 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
     recipe, ingest = prepare_data(data, **{**defaults, **options})
     n, d = ingest.vectors.shape
     vectors = int(ingest.vectors.nbytes) if recipe.keep_originals else 2 * n * d
-    codes = n * ((d + 63) // 64 * 64 + 12)
+    codes = n * ((d + 63) // 64 * 64 + 12 + 8 * record_words(d)[1])
     graph = n * 4 * PLACES
     attributes = _attribute_bytes(ingest.attributes)
     total = vectors + codes + graph + attributes + int(ingest.stored.nbytes) + 16 * n

@@ -39,6 +39,8 @@ FAR = 0.6
 SAFETY = 2.0
 # Fewer far queries than this tell nothing.
 FEWEST_FAR = 16
+# Shortlists of one-bit estimates that are tried, as multiples of k.
+BIT_DEPTHS = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
 GRIDS = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
 
@@ -103,7 +105,9 @@ class Curve:
 class Calibration:
     """What the planner knows of one segment's paths.
 
-    `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`.
+    `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`;
+    `bit_depths[j]` the same for the estimates of one-bit codes, 0 where none was enough. The
+    `exact_ns` of `bits` is that of a row of the shortlist.
     """
 
     source: str
@@ -111,11 +115,20 @@ class Calibration:
     scan: Costs
     depths: tuple[float, ...]
     curves: tuple[Curve, ...] = field(default=())
+    bits: Costs | None = None
+    bit_depths: tuple[float, ...] = ()
 
     def shortlist(self, k: int, target: float) -> int:
         """Codes to rerank in full precision for k results at a recall target."""
         column = min(bisect_left(TARGETS, target - 1e-9), len(TARGETS) - 1)
         return max(k + 8, math.ceil(self.depths[column] * k))
+
+    def bit_shortlist(self, k: int, target: float) -> int | None:
+        """Estimates to compare by int8 codes for k results; None where no number was enough."""
+        column = bisect_left(TARGETS, target - 1e-9)
+        if self.bits is None or column == len(TARGETS) or self.bit_depths[column] == 0:
+            return None
+        return max(k + 30, math.ceil(self.bit_depths[column] * k))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -147,6 +160,8 @@ class Calibration:
                 Costs(**raw["scan"]),
                 tuple(raw["depths"]),
                 curves,
+                None if raw["bits"] is None else Costs(**raw["bits"]),
+                tuple(raw["bit_depths"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
@@ -159,6 +174,8 @@ DEFAULT = Calibration(
     k=10,
     scan=Costs(8_000, 30, 90),
     depths=(1.5, 2.0, 2.0, 3.0, 3.0, 5.0),
+    bits=Costs(12_000, 11, 120),
+    bit_depths=(4.0, 4.0, 6.0, 12.0, 12.0, 32.0),
     curves=(
         Curve(
             ONE_HOP,
@@ -198,6 +215,8 @@ class Bench(Protocol):
     n: int
 
     @property
+    def has_bits(self) -> bool: ...
+    @property
     def scan(self) -> Any: ...
     @property
     def graph(self) -> Any: ...
@@ -230,8 +249,12 @@ def measure(
     everything = Selection.all(segment.n)
     scan_costs = _scan_costs(segment, queries, rng)
     depths = _depths(segment, queries, everything, k)
+    bits, bit_depths = None, (0.0,) * len(TARGETS)
+    if segment.has_bits:
+        bits = _bit_costs(segment, queries, rng)
+        bit_depths = _bit_depths(segment, queries, everything, k)
     if segment.graph is None:
-        return Calibration(source, k, scan_costs, depths)
+        return Calibration(source, k, scan_costs, depths, (), bits, bit_depths)
     shortlist = max(k + 8, math.ceil(max(depths) * k))
     steps = [(mode, s) for mode, grid in GRIDS.items() for s in grid]
     steps = [(mode, s) for mode, s in steps if s * segment.n >= 20 * k]
@@ -250,7 +273,7 @@ def measure(
         Curve(*kind, *_line(times[kind]), *(tuple(part) for part in zip(*points, strict=True)))
         for kind, points in rows.items()
     )
-    return Calibration(source, k, scan_costs, depths, curves)
+    return Calibration(source, k, scan_costs, depths, curves, bits, bit_depths)
 
 
 def sample_queries(vectors: np.ndarray, seed: int, count: int = 128) -> np.ndarray:
@@ -362,29 +385,75 @@ def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -
     return tuple(depth or 20.0 for depth in out)
 
 
-def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
-    """Time two sizes of scan, both kinds, one query at a time; the medians give the line.
+def _bit_depths(
+    segment: Bench, queries: np.ndarray, selection: Selection, k: int
+) -> tuple[float, ...]:
+    """Shortlist of the one-bit estimates per target, as multiples of k, on all rows.
+
+    The hardest case: among fewer rows the k-th best stands further from the rest.
+    """
+    truth = _truth(segment, queries, selection, k)
+    out = [0.0] * len(TARGETS)
+    for depth in BIT_DEPTHS:
+        parameters = ScanParameters(0, bits=max(math.ceil(depth * k), k))
+        found = segment.scan.search(queries, selection, k, parameters, Budget())
+        recalls = _recalls(found, truth)
+        sure = recalls.mean() - SAFETY * recalls.std() / math.sqrt(len(recalls))
+        for j, target in enumerate(TARGETS):
+            if out[j] == 0.0 and (sure >= target or recalls.mean() >= max(target, 0.9995)):
+                out[j] = depth
+        if all(out):
+            break
+    return tuple(out)
+
+
+def _timed(
+    segment: Bench,
+    queries: np.ndarray,
+    rng: np.random.Generator,
+    size: int,
+    parameters: ScanParameters,
+) -> float:
+    """Nanoseconds of a scan of `size` random rows, one query at a time; the median.
 
     Every query gets rows of its own: what the caches still hold would look three times cheaper.
     """
-    n = segment.n
-    few, many = max(1, n // 100), max(1, n // 8)
+    taken = []
+    for query in queries[:12]:
+        rows = np.sort(rng.choice(segment.n, size, replace=False)).astype(np.int32)
+        selection = Selection.from_rows(rows, segment.n)
+        begun = time.thread_time_ns()
+        segment.scan.search(query[None], selection, 10, parameters, Budget())
+        taken.append(time.thread_time_ns() - begun)
+    return float(np.median(taken))
+
+
+def _scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
+    """The line through two sizes of the int8 scan, and through two in full precision."""
+    few, many = max(1, segment.n // 100), max(1, segment.n // 8)
 
     def timed(size: int, shortlist: int) -> float:
-        taken = []
-        for query in queries[:12]:
-            rows = np.sort(rng.choice(n, size, replace=False)).astype(np.int32)
-            selection = Selection.from_rows(rows, n)
-            begun = time.thread_time_ns()
-            segment.scan.search(query[None], selection, 10, ScanParameters(shortlist), Budget())
-            taken.append(time.thread_time_ns() - begun)
-        return float(np.median(taken))
+        return _timed(segment, queries, rng, size, ScanParameters(shortlist))
 
     span = max(many - few, 1)
     code_ns = max((timed(many, 40) - timed(few, 40)) / span, 1.0)
     exact_ns = max((timed(many, 0) - timed(few, 0)) / span, 1.0)
     fixed = max(timed(few, 40) - few * code_ns, 1_000.0)
     return Costs(fixed, code_ns, exact_ns)
+
+
+def _bit_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
+    """The plane through two sizes of the scan of one-bit codes, with two lengths of shortlist."""
+    few, many = max(1, segment.n // 50), max(1, segment.n // 8)
+    short, long = 40, 40 + few // 4
+
+    def timed(size: int, shortlist: int) -> float:
+        return _timed(segment, queries, rng, size, ScanParameters(0, bits=shortlist))
+
+    code_ns = max((timed(many, short) - timed(few, short)) / max(many - few, 1), 1.0)
+    row_ns = max((timed(many, long) - timed(many, short)) / (long - short), 1.0) if few > 3 else 100
+    fixed = max(timed(few, short) - few * code_ns - short * row_ns, 1_000.0)
+    return Costs(fixed, code_ns, float(row_ns))
 
 
 def _line(times: list[tuple[float, float]]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ import numpy as np
 from fanns.calibration import FAR
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.planner import Plan, asks_for_lift, choose, scan_plan
+from fanns.planner import Plan, asks_for_lift, best_scan, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -234,9 +234,8 @@ def _run(
     ended = np.flatnonzero(found.status == EXHAUSTED)
     if not len(ended):
         return found, None
-    parameters = scan_plan(
-        segment.calibration, selection.count, k, options.recall, False
-    ).parameters
+    scan, _ = best_scan(segment.calibration, selection.count, k, options.recall, False)
+    parameters = scan.parameters
     spent = found.work[ended]
     if budget.max_work:
         budget = budget._replace(max_work=max(1, budget.max_work - int(spent[:, 0].max())))

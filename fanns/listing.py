@@ -242,6 +242,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
     for segment in snapshot.segments:
         for name in segment.arrays:
             group = name.split("/")[0]
+            group = "codes" if group == "bits" else group
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
     stored = sum(segment.stored_bytes for segment in snapshot.segments)

@@ -5,6 +5,8 @@ inside. It returns a `Plan`, a value that `search` runs and `explain` prints.
 
 Cost of a scan  = fixed + codes * ns per code; the fixed part holds the few distances in full
 precision that prove the answer. A selection within the shortlist is compared in full precision.
+Cost of a scan of bits = fixed + codes * ns per code + shortlist * ns per row of it: one-bit codes
+pick a shortlist, long enough for the recall target, which int8 codes and full precision order.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
 walk at this selectivity and recall target (log-log interpolation between calibrated points).
 Both are predictions of one thread's time; the constants come from `calibration`.
@@ -25,6 +27,8 @@ from fanns.paths.scan import ScanParameters
 # costs little.
 LIKELY, SURE = 4, 6
 SHORTEST = 40
+# What a proof of exactness is worth, which the int8 scan mostly gives.
+PROOF_NS = 10_000
 # A scan of less than this is taken without asking whether the filter avoids the query.
 LIFT_NS = 60_000
 # A walk may spend this multiple of the scan's predicted cost before the scan takes over.
@@ -65,6 +69,27 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
     return Plan("scan", ScanParameters(shortlist, exact), predicted, count, why)
 
 
+def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Plan | None:
+    """The scan by one-bit codes; None where it saves nothing, or may miss the target."""
+    shortlist, costs = calibration.bit_shortlist(k, target), calibration.bits
+    if shortlist is None or costs is None or count <= shortlist:
+        return None
+    predicted = costs.fixed_ns + count * costs.code_ns + shortlist * costs.exact_ns
+    codes = count + shortlist
+    return Plan("scan", ScanParameters(0, bits=shortlist), predicted, codes, "least predicted cost")
+
+
+def best_scan(
+    calibration: Calibration, count: int, k: int, target: float, exact: bool
+) -> tuple[Plan, Plan | None]:
+    """The cheaper scan, and the other one; near a tie the one that proves its answers."""
+    scan = scan_plan(calibration, count, k, target, exact)
+    bits = None if exact else bits_plan(calibration, count, k, target)
+    if bits is None or scan.predicted_ns <= bits.predicted_ns + PROOF_NS:
+        return scan, bits
+    return bits, scan
+
+
 def graph_plan(
     curve: Curve, calibration: Calibration, selectivity: float, k: int, target: float
 ) -> Plan | None:
@@ -100,11 +125,15 @@ def choose(
     `only` ("scan", "graph") leaves the choice to the caller. With `exact` the answer is the
     exact scan whatever it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
     """
-    scan = scan_plan(calibration, count, k, target, exact)
+    scan, other = best_scan(calibration, count, k, target, exact)
     if exact:
         return _with(scan, scan.reason, [("graph", None, "cannot prove exactness")])
+    lost: list[tuple[str, float | None, str]] = []
+    if other is not None:
+        lost.append((_named(other), other.predicted_ns, "more predicted cost, or no proof"))
     if not has_graph:
-        return _with(scan, "the segment is too small for a graph", [])
+        lost.append(("graph", None, "the segment is too small for one"))
+        return _with(scan, scan.reason, lost)
     selectivity = count / rows if rows else 0.0
     walks = [
         (curve, graph_plan(curve, calibration, selectivity, k, target))
@@ -112,7 +141,7 @@ def choose(
         if curve.far == far
     ]
     found = [plan for _, plan in walks if plan is not None]
-    lost: list[tuple[str, float | None, str]] = [
+    lost += [
         (f"graph {curve.name}", None, f"recall {target:g} not seen at this selectivity")
         for curve, plan in walks
         if plan is None
@@ -130,7 +159,11 @@ def choose(
         lost.append((_named(best), best.predicted_ns, "more predicted cost"))
         return _with(scan, scan.reason, lost)
     lost.append(
-        ("scan", scan.predicted_ns, "more predicted cost" if only is None else "not asked for")
+        (
+            _named(scan),
+            scan.predicted_ns,
+            "more predicted cost" if only is None else "not asked for",
+        )
     )
     limit = walk_limit(scan, best)
     parameters = best.parameters._replace(walk_limit=limit)
@@ -147,10 +180,9 @@ def asks_for_lift(
     """
     if exact or only == "scan" or count >= rows or not calibration.curves:
         return False
+    code_ns = calibration.scan.code_ns if calibration.bits is None else calibration.bits.code_ns
     lowest = min(curve.selectivities[-1] for curve in calibration.curves)
-    return count >= lowest * rows and (
-        only == "graph" or count * calibration.scan.code_ns > LIFT_NS
-    )
+    return count >= lowest * rows and (only == "graph" or count * code_ns > LIFT_NS)
 
 
 def walk_limit(scan: Plan, walk: Plan) -> int:
@@ -165,7 +197,7 @@ def walk_limit(scan: Plan, walk: Plan) -> int:
 def _named(plan: Plan) -> str:
     if plan.path == "graph":
         return "graph " + ("one-hop" if plan.parameters.mode == 0 else "two-hop")
-    return plan.path
+    return "scan of bits" if plan.parameters.bits else "scan"
 
 
 def _with(plan: Plan, reason: str, lost: list[tuple[str, float | None, str]]) -> Plan:

@@ -14,13 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from fanns.attributes import AttributeIndex
+from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
 from fanns.clusters import cluster_order
 from fanns.codes import ALIGNMENT, Int8Codes
 from fanns.errors import CorruptIndexError, InputError
 from fanns.identifiers import Identifiers
+from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
+from fanns.kernels.rotation import ROUNDS
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanPath
@@ -31,7 +34,7 @@ from fanns.vectors import DenseVectors
 # Smaller segments are scanned: the scan of so few codes costs no more than a walk.
 GRAPH_MIN_ROWS = 4_096
 # Arrays read in bulk: their checksums are proved by `verify`, not on first touch.
-BULK = frozenset({"vectors/vectors", "codes/codes"})
+BULK = frozenset({"vectors/vectors", "codes/codes", "bits/records"})
 # Name of the table of columns that are kept for display.
 STORED = "stored"
 Progress = Callable[[str, int, int], None]
@@ -151,6 +154,24 @@ class Segment:
         self._check_shapes(shapes)
         return Int8Codes.load(_part(self.arrays, "codes"), METRICS[self.metric])
 
+    @property
+    def has_bits(self) -> bool:
+        return bool(self.meta["bits"])
+
+    @cached_property
+    def bits(self) -> BitCodes | None:
+        if not self.has_bits:
+            return None
+        mean = self.codes.mean
+        signs, width = record_words(self.vectors.d)
+        self._check_shapes(
+            {
+                "bits/records": ((self.n, width), "uint64"),
+                "bits/signs": ((ROUNDS, 64 * signs), "float32"),
+            }
+        )
+        return BitCodes.load(_part(self.arrays, "bits"), mean, METRICS[self.metric])
+
     def _check_shapes(self, shapes: Mapping[str, tuple[tuple[int, ...], str | None]]) -> None:
         """Kernels trust shapes; a file need not."""
         for name, (shape, dtype) in shapes.items():
@@ -170,7 +191,7 @@ class Segment:
 
     @cached_property
     def scan(self) -> ScanPath:
-        return ScanPath(self.vectors, self.codes, self.ids.ties)
+        return ScanPath(self.vectors, self.codes, self.ids.ties, self.bits)
 
     @property
     def has_graph(self) -> bool:
@@ -304,6 +325,9 @@ def build_segment(
     _put(arrays, "vectors", vectors.arrays())
     codes = Int8Codes.build(vectors, threads)
     _put(arrays, "codes", codes.arrays())
+    bits = BitCodes.build(vectors, codes.mean, seed, threads)
+    if bits.usable:
+        _put(arrays, "bits", bits.arrays())
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
     attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
@@ -328,6 +352,7 @@ def build_segment(
         "id_kind": identifiers.kind,
         "indexed": list(indexed),
         "graph": has_graph,
+        "bits": bits.usable,
         "calibration": DEFAULT.to_json(),
     }
     segment = Segment(meta, schema, arrays, lambda: stored)

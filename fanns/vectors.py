@@ -171,7 +171,8 @@ def accept_queries(queries: Any, d: int, metric: int) -> npt.NDArray[np.float32]
     if type(queries) is np.ndarray and queries.dtype == np.float32 and queries.shape == (d,):
         flags = queries.flags
         if flags.c_contiguous and flags.writeable:  # the common case, in a third of the time
-            squared = float(queries.dot(queries))
+            with np.errstate(over="ignore"):
+                squared = float(queries.dot(queries))
             if 0.0 < squared < math.inf:  # in float32: what over- or underflows is looked at below
                 return queries.reshape(1, d)
     try:

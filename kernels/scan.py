@@ -67,7 +67,7 @@ def next_block(
 
 
 @inner
-def _finish(distances: Array, ties: Array, rows: Array, found: Integer) -> None:
+def finish(distances: Array, ties: Array, rows: Array, found: Integer) -> None:
     """Sort the answers of one query, and mark the places that stay empty: row -1, infinity."""
     sort_heap(distances, ties, rows, found)
     for place in range(found, rows.shape[0]):
@@ -134,14 +134,14 @@ def scan_exact(
                 status = INCOMPLETE
                 break
             filled, position = next_block(form, rows, words, n, position, block)
-        _finish(best, best_ties, best_rows, found)
+        finish(best, best_ties, best_rows, found)
         out_found[number], out_status[number] = found, status
         out_work[number, CODES], out_work[number, FULL] = 0, work
         out_work[number, CHECKS], out_work[number, HOPS] = 0, 0
 
 
 @inner
-def _refine(
+def refine(
     query: Array,
     vectors: Array,
     norms: Array,
@@ -257,7 +257,7 @@ def scan_codes(
             size = limit
         best_rows, best = out_rows[number], out_distances[number]
         error = key_error(parameters, limits[0], limits[1], limits[2])
-        found, full, proved = _refine(
+        found, full, proved = refine(
             queries[number],
             vectors,
             norms,
@@ -271,7 +271,7 @@ def scan_codes(
             best_ties,
             best_rows,
         )
-        _finish(best, best_ties, best_rows, found)
+        finish(best, best_ties, best_rows, found)
         out_found[number] = found
         if not complete:
             out_status[number] = INCOMPLETE

@@ -213,7 +213,7 @@ def test_forged_catalog(index: Path, statements: str) -> None:
 
 
 def test_newer_format_says_upgrade(index: Path) -> None:
-    forge(index, "PRAGMA user_version = 2", "CREATE TABLE extra (a)")
+    forge(index, "PRAGMA user_version = 99", "CREATE TABLE extra (a)")
     with pytest.raises(StorageError, match="upgrade fanns") as caught:
         Directory.open(index)
     assert not isinstance(caught.value, CorruptIndexError | NotAnIndexError)

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fanns.bit_codes import BitCodes
 from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
+from fanns.kernels.scan_bits import scan_bits
 from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, Answers, Budget, RowSet
 from fanns.vectors import DenseVectors
 
@@ -22,11 +24,14 @@ class ScanParameters(NamedTuple):
 
     `rerank`: most rows of the int8 scan that are compared in full precision; 0 = all rows, without
     codes. `prove`: queries whose answer the codes cannot prove are scanned in full precision, so
-    that the status is always EXACT, mostly at the price of the codes.
+    that the status is always EXACT, mostly at the price of the codes. `bits`: rows of the int8 scan;
+    above 0 they are not all those selected, but the best this many by the estimates of one-bit
+    codes.
     """
 
     rerank: int
     prove: bool = False
+    bits: int = 0
 
 
 class ScanPath:
@@ -37,11 +42,14 @@ class ScanPath:
 
     name = "scan"
 
-    def __init__(self, vectors: DenseVectors, codes: Int8Codes, ties: Array) -> None:
+    def __init__(
+        self, vectors: DenseVectors, codes: Int8Codes, ties: Array, bits: BitCodes | None = None
+    ) -> None:
         self._n, self._metric = vectors.n, vectors.metric
         self._ties = frozen(ties)
         self._full = (vectors.exact, vectors.norms, vectors.metric, self._ties)
         self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
+        self._bits = None if bits is None else (bits.records, bits.factors, bits.signs)
 
     def search(
         self,
@@ -53,6 +61,7 @@ class ScanPath:
     ) -> Answers:
         """The k nearest selected rows of each query; see `Path.search`.
 
+        A shortlist of the bits is reranked by int8 codes until none of the rest of it can matter.
         The status is EXACT for full-precision scans, for selections no larger than the shortlist,
         and when the bound on the codes' error proves it; else APPROXIMATE. A spent budget gives
         INCOMPLETE and the best rows so far.
@@ -73,6 +82,24 @@ class ScanPath:
             form, rows, words = WORDS, _NO_ROWS, selection.words()
         max_work, deadline = budget
         shortlist = parameters.rerank
+        if parameters.bits and selection.count > max(parameters.bits, k):
+            if self._bits is None:
+                raise ValueError("this segment has no one-bit codes")
+            scan_bits(
+                queries,
+                form,
+                rows,
+                words,
+                self._n,
+                *self._full,
+                *self._bits,
+                *self._codes,
+                max(parameters.bits, k),
+                max_work,
+                deadline,
+                *answers,
+            )
+            return answers
         if shortlist == 0 or selection.count <= max(shortlist, k):
             scan_exact(
                 queries, form, rows, words, self._n, *self._full, max_work, deadline, *answers
