@@ -170,7 +170,13 @@ def _tokens(text: str) -> list[Any]:
         raise FilterSyntaxError(f"cannot read {_tail(text)}: {error}") from None
     if not tokens:
         raise FilterSyntaxError(f"there is no condition in {_tail(text)}")
-    for token in tokens:
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if (
+            _is_colon_at(before, token.start - 1)
+            and text[token.start : token.end + 1].isidentifier()
+        ):
+            token.token_type = TokenType.VAR  # any word names a parameter, :values and :from too
+            continue
         if token.token_type == TokenType.SEMICOLON:
             rest = _tail(text[token.start :])
             raise FilterSyntaxError(f"a filter is one expression without ';', found {rest}")
@@ -182,6 +188,10 @@ def _tokens(text: str) -> list[Any]:
             rest = _tail(text[token.start :])
             raise FilterSyntaxError(f"IF is a SQL word, a column needs double quotes: {rest}")
     return list(tokens)
+
+
+def _is_colon_at(token: Any, place: int) -> bool:
+    return token is not None and token.token_type == TokenType.COLON and token.end == place
 
 
 def _match_brackets(text: str, tokens: list[Any]) -> dict[int, int]:

@@ -417,3 +417,13 @@ def test_values_of_bound_trees_are_shown_in_the_columns_terms() -> None:
     assert shown("day IN ('2020-01-31', '2020-01-01')") == (
         "day IN (DATE '2020-01-01', DATE '2020-01-31')"
     )
+
+
+@pytest.mark.parametrize("name", ["values", "from", "select", "if", "not", "and", "in", "null"])
+def test_any_word_names_a_parameter(name: str) -> None:
+    expected = In(Column("x"), Parameter(name))
+    assert parse_filter(f"x IN :{name}") == expected
+    assert parse_filter(f"x IN :{name} AND y = :{name}") == And(
+        (expected, Compare(Column("y"), "=", Parameter(name)))
+    )
+    assert parse_filter(to_sql(expected)) == expected
