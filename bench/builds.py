@@ -43,12 +43,14 @@ class Builder:
         return True
 
     def ready(self, contestant: Contestant) -> None:
-        """Starts a process to build in. Raises Failed."""
-        self._hosts[contestant.name] = contestant.start(self.place, self.threads)
+        """Starts a process to build in, as warm as an installation in use. Raises Failed."""
+        host = contestant.start(self.place, self.threads)
+        self._hosts[contestant.name] = host
+        host.ask("warm", self.timeout)
 
     def build(self, contestant: Contestant) -> None:
         """Builds in the process that is ready, unless another run has just done so."""
-        host = self._hosts.pop(contestant.name)
+        host = self._hosts[contestant.name]
         home = self._home(contestant)
         home.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -219,6 +219,7 @@ def _config(
         rounds=rounds or (3 if quick else 5),
         seconds=seconds if seconds is not None else 1.0 if quick else 5.0,
         queries=queries or 1000,
+        pilot=20 if quick else 40,
         most=most,
         threads=threads,
         build_threads=build_threads,

@@ -174,7 +174,8 @@ def enlist(specs: Iterable[str] | None, settings: Path | None = None) -> list[Co
 
     Raises InputError for a name that is no engine's, or two engines of one name.
     """
-    found = [_contestant(spec, settings) for spec in specs or registry.names()]
+    asked = registry.names() if specs is None else specs
+    found = [_contestant(spec, settings) for spec in asked]
     if specs is None:
         found = [one for one in found if one.kind != "oracle"]
     if not found:

@@ -63,8 +63,9 @@ class Work(NamedTuple):
 class Engine(ABC):
     """One engine as a skilled user of it would apply it.
 
-    The life of an object: in one process `build`, which leaves a folder; in another one, pinned to
-    its cores, `open`, then for every cell `start`, and under each setting `use` and searches.
+    The life of an object: in one process `warm` and `build`, which leaves a folder; in another one,
+    pinned to its cores, `open`, then for every cell `start`, and under each setting `use` and
+    searches.
     Searches come from one thread, or from several at once when `threads` is above 1.
     """
 
@@ -81,6 +82,9 @@ class Engine(ABC):
     @abstractmethod
     def version(cls) -> dict[str, str]:
         """Distribution names and versions. Raises AbsentError where a package is missing."""
+
+    def warm(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Does what an installation does once and keeps, such as compiling kernels. Not timed."""
 
     @abstractmethod
     def build(self, items: Items, folder: Path, threads: int) -> None:

@@ -51,6 +51,11 @@ class Worker:
         )
         self.cells = {cell.name: cell for cell in self.workload.cells}
         self.engine = registry.load(engine)(options, threads)
+        gc.collect()
+        gc.freeze()  # the workload's many objects: later collections need not look at them
+
+    def warm(self) -> None:
+        self.engine.warm()
 
     def build(self, folder: Path, threads: int) -> Built:
         forget_peak()

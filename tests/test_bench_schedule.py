@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from fanns.bench.schedule import (
+    LEAST,
+    Point,
+    Trial,
+    allotment,
+    choose,
+    climbed,
+    cost,
+    fit,
+    least,
+    parts,
+    rotation,
+)
+
+
+def sweep(*recalls: float) -> list[Trial]:
+    """Trials whose time rises with their number."""
+    return [Trial(i, recall, 1e-4 * (i + 1)) for i, recall in enumerate(recalls)]
+
+
+def test_settings_around_each_target_are_chosen_most_wanted_first() -> None:
+    trials = sweep(0.5, 0.7, 0.82, 0.88, 0.91, 0.94, 0.96, 0.98, 0.992, 0.999)
+    assert choose(trials, 3) == [6, 8, 4]  # reach .95, .99, .90
+    assert choose(trials, 5) == [6, 8, 4, 7, 2]  # and one above .95, and .80
+    assert choose(trials, None) == list(range(10))
+
+
+def test_an_engine_that_reaches_nothing_shows_its_best() -> None:
+    assert choose(sweep(0.2, 0.5, 0.7), 5)[0] == 2
+    assert choose(sweep(1.0), 5) == [0]
+
+
+def test_settings_that_others_surpass_are_not_measured() -> None:
+    trials = [Trial(0, 0.96, 1e-4), Trial(1, 0.90, 2e-4), Trial(2, 0.97, 3e-4)]
+    assert 1 not in choose(trials, 5)
+
+
+def test_a_pilot_ends_when_nothing_is_left_to_find() -> None:
+    assert not climbed(sweep(0.9, 0.996))
+    assert climbed(sweep(0.9, 0.996, 0.996))
+
+
+def points(*seconds: float, rank: int = 0) -> list[Point]:
+    return [Point(f"engine{i}", "end_to_end", 0, one, rank) for i, one in enumerate(seconds)]
+
+
+def test_points_that_fit_are_left_alone() -> None:
+    plan = fit(points(1e-4, 1e-3), 60.0, seconds=5.0, queries=1000, rounds=5)
+    assert (plan.seconds, plan.dropped) == (5.0, [])
+    assert fit(points(1.0), None, seconds=5.0, queries=1000, rounds=5).seconds == 5.0
+
+
+def test_points_shrink_together_but_not_under_the_least() -> None:
+    slow = points(0.01, 0.01, 0.001)
+    plan = fit(slow, 10.0, seconds=5.0, queries=1000, rounds=5)
+    assert 0.0 < plan.seconds < 5.0
+    assert plan.dropped == []
+    assert cost(plan.points, plan.seconds, 1000, 5) == pytest.approx(10.0, abs=0.1)
+    assert cost(slow, 0.0, 1000, 5) >= LEAST * sum(point.seconds for point in slow)
+
+
+def test_the_slowest_engine_gives_up_settings_until_the_rest_fits() -> None:
+    slow = [Point("slow", mode, i, 0.02, i) for i in range(4) for mode in ("a", "b")]
+    quick = [Point("quick", "a", i, 1e-4, i) for i in range(4)]
+    plan = fit(slow + quick, 12.0, seconds=5.0, queries=1000, rounds=5)
+    kept = [point.engine for point in plan.points]
+    assert kept.count("quick") == 4
+    assert [point.rank for point in plan.points if point.engine == "slow"] == [0, 0]
+    assert {point.mode for point in plan.points if point.engine == "slow"} == {"a", "b"}
+    hopeless = fit(slow, 0.0, seconds=5.0, queries=1000, rounds=5)
+    assert [point.rank for point in hopeless.points] == [0, 0]
+    assert hopeless.seconds == pytest.approx(0.0, abs=1e-6)
+
+
+def test_each_query_is_in_one_round() -> None:
+    queries = np.arange(100, 907)
+    found = parts(queries, 800, 5)
+    assert sorted(np.concatenate(found)) == list(range(100, 900))
+    assert {len(part) for part in found} == {160}
+    assert sum(len(part) > 0 for part in parts(queries, 3, 5)) == 3
+
+
+def test_rounds_are_never_under_the_least_together() -> None:
+    assert 5 * least(1000, 5) == LEAST
+    assert 3 * least(1000, 3) >= LEAST
+    assert 3 * least(24, 3) == 24
+
+
+def test_every_round_starts_elsewhere_with_the_same_points() -> None:
+    orders = [list(rotation("abcdef", turn, 3)) for turn in range(3)]
+    assert [order[0] for order in orders] == ["a", "c", "e"]
+    assert all(sorted(order) == list("abcdef") for order in orders)
+
+
+def test_time_that_is_left_is_shared_by_the_cells_that_are_left() -> None:
+    assert allotment(100.0, 4) == 25.0
+    assert allotment(-3.0, 4) == 0.0
+    assert allotment(None, 4) is None
