@@ -184,7 +184,7 @@ def load(path: str | os.PathLike[str], share: Path | None = None) -> Workload:
         name=metadata.get(_NAME, folder.resolve().name.encode()).decode(),
         metric=manifest["metric"],
         vectors=arrays.vectors,
-        attributes=attributes.replace_schema_metadata(None),
+        attributes=_bare(attributes),
         queries=arrays.queries,
         params=params,
         matches=matches,
@@ -263,6 +263,11 @@ def _check_truth(
         )
     if len(arrays.vectors) != rows:
         raise WorkloadError(f"{folder}: {len(arrays.vectors)} vectors for {rows} rows")
+
+
+def _bare(attributes: pa.Table) -> pa.Table:
+    """Without the schema's metadata; Arrow would forget the rows of a table of no column."""
+    return attributes.replace_schema_metadata(None) if attributes.num_columns else attributes
 
 
 def _cells(queries: pa.Table, rows: int) -> list[Cell]:

@@ -158,7 +158,7 @@ def test_answers_are_rows_of_the_selection_in_order(
 def test_a_short_list_finds_nearly_all(metric: int) -> None:
     array = clustered(20_000, 128, 5)
     noise = np.random.default_rng(6).standard_normal((50, 128)).astype(np.float32)
-    queries = array[:50] + noise / 2
+    queries = array[:50] + noise * np.float32(0.5)
     path, _ = make(array, metric)
     chosen = np.random.default_rng(7).random(20_000) < 0.3
     recalls = {}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fanns.bench.dialects_bound import DuckDB as DuckDBText
 from fanns.bench.engine import Engine, Items, Kind, Params, Rows, Setting, Vector, Work
-from fanns.bench.engines.tables import free_name, installed, plain, vector_array
+from fanns.bench.engines.tables import free_name, installed, plain, plain_with, vector_array
 
 KEYS = {
     "cosine": "array_negative_inner_product",  # cosine vectors have unit length
@@ -38,8 +39,8 @@ class DuckDB(Engine):
         import duckdb
 
         row, vector = free_name("row", items), free_name("vector", items)
-        table = plain(items).append_column(vector, vector_array(items))
-        table = table.append_column(row, [np.arange(len(items.vectors))])
+        more = {vector: vector_array(items), row: pa.array(np.arange(len(items.vectors)))}
+        table = plain_with(items, **more)
         with duckdb.connect(folder / "items.duckdb") as connection:
             connection.execute(f"SET threads = {threads}")
             connection.execute("SET force_compression = 'uncompressed'")

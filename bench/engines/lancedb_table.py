@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from fanns.bench.dialects import DataFusion
 from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
-from fanns.bench.engines.tables import free_name, installed, kinds, plain, vector_array
+from fanns.bench.engines.tables import free_name, installed, kinds, plain, plain_with, vector_array
 
 METRICS = {"cosine": "dot", "ip": "dot", "l2": "l2"}  # cosine vectors have unit length
 BITMAPS = ("bool", "int", "string")  # kinds for which Lance has bitmap indexes
@@ -46,7 +46,7 @@ class LanceDB(Engine):
 
         options = dict(self.options.get("build", {}))
         vector = free_name("vector", items)
-        table = plain(items).append_column(vector, vector_array(items))
+        table = plain_with(items, **{vector: vector_array(items)})
         made = lancedb.connect(folder / "lance").create_table("items", table)
         config = getattr(index, options.pop("index", "HnswSq"))
         made.create_index(vector, config=config(distance_type=METRICS[items.metric], **options))

@@ -12,7 +12,7 @@ import numpy as np
 
 from fanns.bench.dialects_embedded import Qdrant, moment
 from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
-from fanns.bench.engines.tables import installed, kinds, parts, plain
+from fanns.bench.engines.tables import documents, installed, kinds, parts, plain
 from fanns.schema import ColumnType
 
 METRICS = {"cosine": "Dot", "ip": "Dot", "l2": "Euclid"}  # cosine vectors have unit length
@@ -40,7 +40,7 @@ class QdrantEdge(Engine):
             shard.update(change.create_field_index(name, _payload_index(kind)))
         table = plain(items)
         for part in parts(len(items.vectors), BATCH):
-            payloads = table[part.start : part.stop].to_pylist()
+            payloads = documents(table, part)
             points = [
                 qdrant.Point(
                     at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,6 +34,20 @@ def plain(items: Items) -> pa.Table:
         name: items.attributes[name].cast(kind.to_arrow()) for name, kind in kinds(items).items()
     }
     return pa.table(columns)
+
+
+def plain_with(items: Items, **more: pa.Array) -> pa.Table:
+    """The same, and more columns; Arrow gives a table of no column no rows to append to."""
+    table = plain(items)
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    return pa.table({**columns, **more})
+
+
+def documents(table: pa.Table, part: slice) -> list[dict[str, Any]]:
+    """Rows as dicts, empty ones where there is no column."""
+    if not table.num_columns:
+        return [{} for _ in range(part.start, part.stop)]
+    return table[part.start : part.stop].to_pylist()  # type: ignore[no-any-return]
 
 
 def free_name(wanted: str, items: Items) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fanns.bench.dialects_embedded import Zvec as ZvecText
 from fanns.bench.dialects_embedded import stored
 from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
-from fanns.bench.engines.tables import free_name, installed, kinds, parts, plain
+from fanns.bench.engines.tables import documents, free_name, installed, kinds, parts, plain
 from fanns.schema import ColumnType
 
 METRICS = {"cosine": "IP", "ip": "IP", "l2": "L2"}  # cosine vectors have unit length
@@ -38,17 +38,17 @@ class Zvec(Engine):
         collection = zvec.create_and_open(str(folder / "collection"), self._schema(items, vector))
         table, columns = plain(items), kinds(items)
         for part in parts(len(items.vectors), BATCH):
-            documents = []
-            for at, row in enumerate(table[part.start : part.stop].to_pylist(), part.start):
+            batch = []
+            for at, row in enumerate(documents(table, part), part.start):
                 fields = {
                     name: _value(value, columns[name])
                     for name, value in row.items()
                     if value is not None
                 }
-                documents.append(
+                batch.append(
                     zvec.Doc(id=str(at), vectors={vector: items.vectors[at]}, fields=fields)
                 )
-            for status in collection.insert(documents):
+            for status in collection.insert(batch):
                 if not status.ok():
                     raise RuntimeError(f"zvec did not take a document: {status.message()}")
         collection.flush()
