@@ -501,6 +501,8 @@ class Index:
             self.search(probe[0], 1, where, exact=True)
             for plan in ("scan", "graph"):
                 self.search(probe, 10, where, plan=plan)
+        for segment in self._snapshot.segments:
+            segment.warmup(probe)
 
     def clear_cache(self) -> None:
         """Forget the selections of recent filters, as measurements of a first use need it."""

@@ -24,10 +24,12 @@ from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
+from fanns.paths import Budget
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
-from fanns.paths.scan import ScanPath
+from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.schema import Schema
+from fanns.selection import Selection
 from fanns.storage import SegmentFiles
 from fanns.vectors import DenseVectors
 
@@ -216,6 +218,12 @@ class Segment:
         return AttributeIndex.load(
             _part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
         )
+
+    def warmup(self, queries: np.ndarray) -> None:
+        """Run the scans that the planner might not choose for these queries, float32[m, d]."""
+        everything = Selection.all(self.n)
+        for parameters in (ScanParameters(1), ScanParameters(1, bits=1 if self.has_bits else 0)):
+            self.scan.search(queries, everything, 1, parameters, Budget())
 
     def clear_cache(self) -> None:
         """Forget the selections of recent filters."""
