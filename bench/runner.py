@@ -206,6 +206,9 @@ def _open(setup: Setup, folder: Path) -> Run:
     """The run in the folder, if it is one of this configuration, or a new one."""
     header = _header(setup)
     if not (folder / "run.json").exists():
+        from fanns.bench import machine
+
+        header["machine"] = machine.describe()
         return Run.create(folder, header, [_cell_row(cell) for cell in setup.cells])
     found = Run.load(folder)
     differing = [
@@ -236,8 +239,6 @@ def _compare(
 
 
 def _header(setup: Setup) -> dict[str, Any]:
-    from fanns.bench import machine
-
     loaded, config = setup.workload, setup.config
     return {
         "config": config.as_json(),
@@ -250,7 +251,6 @@ def _header(setup: Setup) -> dict[str, Any]:
             "dims": loaded.vectors.shape[1],
             "depth": loaded.depth,
         },
-        "machine": machine.describe(),
         "pinned": searching_cores(config.threads),
         "engines": {
             one.name: {

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanns.bench import runner
+from fanns.bench import machine, runner
 from fanns.bench.config import RunConfig
 from fanns.bench.host import Host, Lost
 from fanns.bench.messages import Order
@@ -24,6 +25,14 @@ ORDER = Order({"share": 1.0}, "end_to_end", 5, SOME, SOME, 1.0, 3)
 
 def fakes(*names: str) -> tuple[str, ...]:
     return tuple(f"tests.bench_fakes:{name}" for name in names)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine_known() -> Iterator[None]:
+    """Looking at the machine takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "describe", lambda: {"cpu": "any"})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +179,7 @@ def test_a_run_is_resumed_where_it_was_cut_short(base: Path, config: RunConfig) 
 def test_hangs_end_at_the_timeout(base: Path, config: RunConfig) -> None:
     names = fakes("Hangs", "HangsBuilding")
     found = runner.run(
-        replace(config, engines=names, engine_timeout=3.0, cells=("all",)), base / "limits"
+        replace(config, engines=names, engine_timeout=2.0, cells=("all",)), base / "limits"
     )
     states = {row["engine"]: row["state"] for row in found.builds().to_pylist()}
     assert states == {"hangs": "ok", "hangs-building": "timeout"}
