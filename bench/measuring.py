@@ -13,6 +13,7 @@ import pyarrow as pa
 from fanns.bench import schedule
 from fanns.bench.config import RunConfig
 from fanns.bench.contestants import Contestant, Place
+from fanns.bench.cuts import Cut
 from fanns.bench.engine import Mode
 from fanns.bench.host import Failed, Lost
 from fanns.bench.judge import Judge, columns
@@ -24,7 +25,7 @@ from fanns.bench.workload import Cell
 _PILOT_SHARE = 0.3  # of a cell's time
 _PILOT_LIMIT = 120.0  # seconds of an engine's pilot where there is no time limit
 _PILOT_TURN = 0.15  # seconds after which a trial has seen enough queries
-_POOR = 0.6  # recall below which a pilot skips the next setting
+_PATIENCE = 5  # times its share that a pilot may take to find the setting most asked for
 
 Say = Callable[[str], None]
 
@@ -40,7 +41,7 @@ class CellRun:
     say: Say
     tables: list[pa.Table] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
     parse: dict[str, float] = field(default_factory=dict)
     out: set[tuple[str, str]] = field(default_factory=set)  # (engine, mode) that takes no part
 
@@ -97,20 +98,18 @@ class CellRun:
         return bool(self._modes(contestant))
 
     def _pilot(self, contestant: Contestant, share: float) -> list[Trial]:
-        """Tries settings on tuning queries, by rising cost, within `share` seconds."""
+        """Tries settings on tuning queries within about `share` seconds, those needed first."""
         trials: list[Trial] = []
-        mode, number, began = self._modes(contestant)[0], 0, monotonic()
-        while number < len(contestant.sweep) and not schedule.climbed(trials):
-            if trials and monotonic() - began > share:
-                rest = len(contestant.sweep) - number
-                self.notes.append(
-                    f"{self.cell.name}: {contestant.name} took too long to try its "
-                    f"{rest} costliest settings"
-                )
+        mode, count, began = self._modes(contestant)[0], len(contestant.sweep), monotonic()
+        while (step := schedule.next_trial(trials, count, self.config.most)) is not None:
+            setting, needed = step
+            spent = monotonic() - began
+            if spent > share and trials and (not needed or spent > _PATIENCE * share):
+                self.cuts.append(Cut("untried", self.cell.name, contestant.name))
                 break
             try:
                 turn, queries = self._order(
-                    contestant, mode, number, self.cell.tune, _PILOT_TURN, self.config.pilot
+                    contestant, mode, setting, self.cell.tune, _PILOT_TURN, self.config.pilot
                 )
             except Failed as failure:
                 self._failed(contestant, None, failure)
@@ -118,8 +117,7 @@ class CellRun:
             verdict = self.judge.judge(queries, turn.ids, turn.offsets)
             some = verdict.recall[verdict.wanted > 0]
             recall = float(some.mean()) if len(some) else 1.0
-            trials.append(Trial(number, recall, turn.seconds / max(1, len(queries))))
-            number += 2 if recall < _POOR and number + 2 < len(contestant.sweep) else 1
+            trials.append(Trial(setting, recall, turn.seconds / max(1, len(queries))))
         return trials
 
     def _points(self, contestant: Contestant, trials: Sequence[Trial]) -> list[Point]:
@@ -193,17 +191,9 @@ class CellRun:
     def _tell(self, plan: Plan) -> None:
         """Notes what the time limit took away."""
         if plan.seconds < self.config.seconds:
-            self.notes.append(
-                f"{self.cell.name}: points end after {plan.seconds:.2f} s instead of "
-                f"{self.config.seconds:g} s (not under {schedule.LEAST} queries), to keep the "
-                "time limit"
-            )
+            self.cuts.append(Cut("shortened", self.cell.name, None, plan.seconds))
         for engine in dict.fromkeys(point.engine for point in plan.dropped):
-            gone = len({point.setting for point in plan.dropped if point.engine == engine})
-            self.notes.append(
-                f"{self.cell.name}: {engine} was measured at {gone} settings fewer, to keep the "
-                "time limit"
-            )
+            self.cuts.append(Cut("dropped", self.cell.name, engine))
 
     def _failed(self, contestant: Contestant, mode: Mode | None, failure: Failed) -> None:
         """Notes a failure; an engine that is lost, or fails before its modes, is out."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from fanns.bench import schedule, workload
+from fanns.bench import cuts, schedule, workload
 from fanns.bench.builds import Builder
 from fanns.bench.config import RunConfig
 from fanns.bench.contestants import Contestant, Place, enlist, request_timeout, side_by_side
@@ -175,18 +175,20 @@ class _Session:
             measured = CellRun(cell, self.config, self.place, self.judge, self._tell)
             measured.measure(self.contestants, budget)
             self.results.add_cell(cell.name, measured.samples(), measured.problems)
-            for note in measured.notes:
-                self.results.note(note)
+            self.results.header["cuts"] += [list(cut) for cut in measured.cuts]
+            self.results.save()
             self.done += 1
             self._tell(f"{cell.name} done")
         return []
 
     def _finish(self, left_out: Sequence[str]) -> None:
+        header = self.results.header
+        header["notes"] = cuts.sentences(header["cuts"], self.config.seconds)
         if left_out:
-            self.results.note(
-                f"the time limit of {self.config.time_limit:g} s left out: {', '.join(left_out)}"
+            header["notes"].insert(
+                0, f"The time limit left out these cells: {', '.join(left_out)}."
             )
-        self.results.header["seconds"] += monotonic() - self.began
+        header["seconds"] += monotonic() - self.began
         self.results.finish(_now(), complete=not left_out)
         if not left_out:
             shutil.rmtree(self.results.folder / "indexes", ignore_errors=True)
@@ -264,6 +266,7 @@ def _header(setup: Setup) -> dict[str, Any]:
         },
         "started": _now(),
         "seconds": 0.0,
+        "cuts": [],
         "complete": False,
     }
 

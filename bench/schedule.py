@@ -53,9 +53,25 @@ class Plan:
     dropped: list[Point]
 
 
-def climbed(trials: Sequence[Trial]) -> bool:
-    """Whether a pilot has seen enough: costlier settings find nothing that these do not."""
-    return sum(trial.recall >= ENOUGH for trial in trials) >= 2
+def next_trial(trials: Sequence[Trial], count: int, most: int | None) -> tuple[int, bool] | None:
+    """The setting of `count` to try next, and whether the point at the first target needs it.
+
+    None: enough is known. Settings stand in the order of rising cost, so for each target in turn
+    the first that reaches it is found by halving; then the one after it is tried, as pilots are
+    uncertain. With `most` None every setting is tried, until two have found nearly everything.
+    """
+    if most is None:
+        enough = sum(trial.recall >= ENOUGH for trial in trials) >= 2
+        return None if enough or len(trials) == count else (len(trials), True)
+    tried = {trial.setting: trial.recall for trial in trials}
+    for target in TARGETS:
+        missing = [setting for setting, recall in tried.items() if recall < target]
+        reaching = [setting for setting, recall in tried.items() if recall >= target]
+        low, high = max(missing, default=-1), min(reaching, default=count)
+        if high - low > 1:
+            return (low + high) // 2, target == TARGETS[0]
+    first = min((one for one, recall in tried.items() if recall >= TARGETS[0]), default=count)
+    return (first + 1, False) if first + 1 < count and first + 1 not in tried else None
 
 
 def choose(trials: Sequence[Trial], most: int | None) -> list[int]:

@@ -237,7 +237,7 @@ def test_several_threads_and_a_time_limit(base: Path, config: RunConfig) -> None
     several = replace(config, engines=fakes("Simple"), threads=2, time_limit=0.001)
     left_out = runner.run(several, base / "several")
     assert not left_out.header["complete"]
-    assert "left out: all, colour" in left_out.header["notes"][0]
+    assert "left out these cells: all, colour" in left_out.header["notes"][0]
     found = runner.run(replace(several, time_limit=None), base / "several")
     best = point(found, "right", "colour")
     assert (best["recall"], best["queries"], best["threads"]) == (1.0, 24, 2)

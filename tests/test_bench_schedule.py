@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
 
+from fanns.bench.cuts import Cut, sentences
 from fanns.bench.schedule import (
     LEAST,
     Point,
     Trial,
     allotment,
     choose,
-    climbed,
     cost,
     fit,
     least,
+    next_trial,
     parts,
     rotation,
 )
@@ -38,9 +39,37 @@ def test_settings_that_others_surpass_are_not_measured() -> None:
     assert 1 not in choose(trials, 5)
 
 
-def test_a_pilot_ends_when_nothing_is_left_to_find() -> None:
-    assert not climbed(sweep(0.9, 0.996))
-    assert climbed(sweep(0.9, 0.996, 0.996))
+def pilot(recalls: list[float], most: int | None = 5) -> tuple[list[int], list[bool]]:
+    """The settings that a pilot tries when they have these recalls, and which it needs."""
+    trials: list[Trial] = []
+    needed = []
+    while (step := next_trial(trials, len(recalls), most)) is not None:
+        trials.append(Trial(step[0], recalls[step[0]], 1e-4))
+        needed.append(step[1])
+    return [trial.setting for trial in trials], needed
+
+
+def test_a_pilot_finds_the_first_setting_that_reaches_each_target() -> None:
+    recalls = [0.5, 0.6, 0.7, 0.78, 0.82, 0.86, 0.89, 0.91, 0.93, 0.945, 0.96, 0.97, 0.985, 0.992]
+    tried, needed = pilot(recalls)
+    assert {10, 13, 7, 4, 9, 12, 6, 3, 11} <= set(tried)  # firsts, those before, one after .95
+    assert len(set(tried)) == len(tried) <= 11
+    assert needed == sorted(needed, reverse=True)  # what .95 needs comes first
+    assert {10, 9} <= {one for one, must in zip(tried, needed, strict=True) if must}
+
+
+def test_a_pilot_of_what_never_or_always_finds_everything() -> None:
+    assert 14 in pilot([0.3] * 15)[0]
+    assert 0 in pilot([1.0] * 15)[0]
+    assert len(pilot([1.0] * 15)[0]) <= 5
+    assert pilot([1.0])[0] == pilot([0.1])[0] == [0]
+    for recalls in ([0.9, 0.99, 0.8, 0.97, 0.5], [0.99, 0.1, 0.99, 0.1]):  # not rising: it ends
+        assert len(pilot(recalls)[0]) <= len(recalls)
+
+
+def test_a_full_pilot_tries_all_until_nothing_is_left_to_find() -> None:
+    assert pilot([0.9, 0.996, 0.99, 0.997, 1.0], None)[0] == [0, 1, 2, 3]
+    assert pilot([0.1, 0.2], None)[0] == [0, 1]
 
 
 def points(*seconds: float, rank: int = 0) -> list[Point]:
@@ -99,3 +128,19 @@ def test_time_that_is_left_is_shared_by_the_cells_that_are_left() -> None:
     assert allotment(100.0, 4) == 25.0
     assert allotment(-3.0, 4) == 0.0
     assert allotment(None, 4) is None
+
+
+def test_cuts_are_told_in_few_words() -> None:
+    cuts = [
+        Cut("shortened", "a", None, 0.5),
+        Cut("shortened", "b", None, 1.25),
+        Cut("dropped", "a", "slow"),
+        Cut("untried", "a", "slow"),
+        Cut("untried", "b", "slow"),
+        Cut("untried", "b", "slower"),
+    ]
+    found = sentences([list(cut) for cut in cuts], 5.0)
+    assert "0.50 to 1.25 s of searching instead of 5 s" in found[0]
+    assert found[1].endswith("to keep the time limit: slow (1 cell).")
+    assert found[2].endswith("slow (2 cells), slower (1 cell).")
+    assert sentences([], 5.0) == []
