@@ -24,7 +24,9 @@ from fanns.bench.workload import Cell
 
 _PILOT_SHARE = 0.3  # of a cell's time
 _PILOT_LIMIT = 120.0  # seconds of an engine's pilot where there is no time limit
-_PILOT_TURN = 0.15  # seconds after which a trial has seen enough queries
+_PILOT_TURN = 0.15  # seconds after which a trial has seen enough queries, if there is time
+_PILOT_TRIALS = 8  # that a pilot takes, roughly
+_PILOT_WARM = 3
 _PATIENCE = 5  # times its share that a pilot may take to find the setting most asked for
 
 Say = Callable[[str], None]
@@ -100,6 +102,7 @@ class CellRun:
     def _pilot(self, contestant: Contestant, share: float) -> list[Trial]:
         """Tries settings on tuning queries within about `share` seconds, those needed first."""
         trials: list[Trial] = []
+        limit = min(_PILOT_TURN, share / _PILOT_TRIALS)
         mode, count, began = self._modes(contestant)[0], len(contestant.sweep), monotonic()
         while (step := schedule.next_trial(trials, count, self.config.most)) is not None:
             setting, needed = step
@@ -109,7 +112,7 @@ class CellRun:
                 break
             try:
                 turn, queries = self._order(
-                    contestant, mode, setting, self.cell.tune, _PILOT_TURN, self.config.pilot
+                    contestant, mode, setting, self.cell.tune, limit, self.config.pilot, _PILOT_WARM
                 )
             except Failed as failure:
                 self._failed(contestant, None, failure)
@@ -152,9 +155,10 @@ class CellRun:
         queries: Any,
         limit: float,
         least: int,
+        warm_up: int = schedule.WARM,
     ) -> tuple[Turn, Any]:
         """What came of searching, and the queries that were done."""
-        warm = self.cell.tune[: schedule.WARM]
+        warm = self.cell.tune[:warm_up]
         order = Order(
             contestant.sweep[setting], mode, self.config.k, queries, warm, limit, int(least)
         )

@@ -28,8 +28,6 @@ from fanns.errors import InputError
 Report = Callable[[str, int, int], None]
 """Told (what is being done, cells and builds done, of how many)."""
 
-_RESERVE = 5.0  # seconds of the time limit that are kept for deriving the points
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -169,9 +167,10 @@ class _Session:
     def _measure(self, cells: Sequence[Cell]) -> list[str]:
         """Measures cells; returns the names of those that the time limit left out."""
         for number, cell in enumerate(cells):
-            budget = schedule.allotment(self._remaining(), len(cells) - number)
-            if budget is not None and budget <= 0:
+            limit, elapsed = self.config.time_limit, monotonic() - self.began
+            if limit is not None and elapsed > limit:
                 return [one.name for one in cells[number:]]
+            budget = schedule.allotment(limit, elapsed, len(cells) - number)
             measured = CellRun(cell, self.config, self.place, self.judge, self._tell)
             measured.measure(self.contestants, budget)
             self.results.add_cell(cell.name, measured.samples(), measured.problems)
@@ -192,10 +191,6 @@ class _Session:
         self.results.finish(_now(), complete=not left_out)
         if not left_out:
             shutil.rmtree(self.results.folder / "indexes", ignore_errors=True)
-
-    def _remaining(self) -> float | None:
-        limit = self.config.time_limit
-        return None if limit is None else limit - _RESERVE - (monotonic() - self.began)
 
     def _save_builds(self) -> None:
         self.results.set_builds([contestant.row for contestant in self.contestants])

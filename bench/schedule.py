@@ -13,7 +13,9 @@ TARGETS = (0.95, 0.99, 0.90, 0.80)  # in order of what readers ask for first
 ENOUGH = 0.995  # recall at which a pilot climbs no further, once seen twice
 LEAST = 200  # queries of a point, or all that there are
 WARM = 10  # untimed searches before each turn of a point
-_REQUEST = 0.01  # seconds of each turn besides searching: messages, judging
+_REQUEST = 0.02  # seconds of each turn besides searching: messages, judging
+
+_AIM = 0.93  # of the time limit
 
 T = TypeVar("T")
 
@@ -174,6 +176,11 @@ def rotation(points: Sequence[T], turn: int, rounds: int) -> Iterator[T]:
     yield from points[:start]
 
 
-def allotment(remaining: float | None, cells: int) -> float | None:
-    """Seconds for the next of `cells` cells that are left; None: no limit."""
-    return None if remaining is None else max(0.0, remaining) / max(1, cells)
+def allotment(limit: float | None, elapsed: float, cells: int) -> float | None:
+    """Seconds for the next of `cells` cells that are left; None: no limit.
+
+    It is aimed at a little less than the limit, since estimates fail and points have a least.
+    """
+    if limit is None:
+        return None
+    return max(0.0, _AIM * limit - elapsed) / max(1, cells)

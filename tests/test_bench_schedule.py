@@ -125,9 +125,11 @@ def test_every_round_starts_elsewhere_with_the_same_points() -> None:
 
 
 def test_time_that_is_left_is_shared_by_the_cells_that_are_left() -> None:
-    assert allotment(100.0, 4) == 25.0
-    assert allotment(-3.0, 4) == 0.0
-    assert allotment(None, 4) is None
+    early, late = allotment(100.0, 10.0, 4), allotment(100.0, 99.0, 1)
+    assert early is not None
+    assert 20.0 < early < 22.5
+    assert late == 0.0
+    assert allotment(None, 10.0, 4) is None
 
 
 def test_cuts_are_told_in_few_words() -> None:
