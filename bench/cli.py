@@ -92,7 +92,11 @@ def bench() -> None:
     help="A point ends after these; never under 200. [default: 1000]",
 )
 @threads_option(1, "Threads that search at the same time.")
-@click.option("--build-threads", type=click.IntRange(min=1), help="[default: all cores]")
+@click.option(
+    "--build-threads",
+    type=click.IntRange(min=1),
+    help="Threads to build with. [default: all cores]",
+)
 @click.option(
     "--settings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
