@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,20 +28,25 @@ def cpu_seconds(pid: int | None = None) -> float:
     return total
 
 
-def resident_bytes(members: Iterable[psutil.Process]) -> int:
-    """Memory held by processes; what they share counts once.
+def resident_bytes(members: Sequence[psutil.Process]) -> int:
+    """Memory held by a family, as `family` lists it.
 
-    Each one's resident pages but those shared with others or mapped from files, and the largest of
-    these shared parts.
+    Of the first all resident pages, mapped files too; of those below it their proportional share,
+    so that the buffers which a server's processes have in common count once.
     """
-    private, shared = 0, 0
-    for process in members:
+    total = 0
+    for place, process in enumerate(members):
         with contextlib.suppress(psutil.Error):
-            used = process.memory_info()
-            part = getattr(used, "shared", 0)
-            private += used.rss - part
-            shared = max(shared, part)
-    return private + shared
+            total += _shared_out(process) if place else process.memory_info().rss
+    return total
+
+
+def _shared_out(process: psutil.Process) -> int:
+    """Bytes of a process, pages that several processes hold divided among them (where known)."""
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.AccessDenied, AttributeError):
+        return int(process.memory_info().rss)
 
 
 def forget_peak() -> None:
