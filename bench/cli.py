@@ -16,8 +16,8 @@ from fanns.cli_options import NOT_NEEDED, quiet_option, say, threads_option
 from fanns.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from fanns.bench.config import RunConfig
-    from fanns.bench.runner import Report, Setup
+    from fanns.bench.running.config import RunConfig
+    from fanns.bench.running.runner import Report, Setup
 
 _ELSEWHERE = {
     "make": "fanns.bench.cli_data:make",
@@ -138,7 +138,7 @@ def run(output: Path | None, dry_run: bool, quiet: bool, **given: Any) -> None:
       fanns bench run --quick -o DIR
       fanns bench run --workload arxiv-100k --data DIR --engines fanns,faiss-hnsw,exact -o DIR
     """
-    from fanns.bench import runner
+    from fanns.bench.running import runner
 
     config = _config(**given)
     if dry_run:
@@ -150,8 +150,8 @@ def run(output: Path | None, dry_run: bool, quiet: bool, **given: Any) -> None:
         raise click.UsageError("give -o, the folder of the results")
     with _progress(quiet) as report:
         results = runner.run(config, output, report)
-    from fanns.bench import report as page
-    from fanns.bench import tables
+    from fanns.bench.reporting import report as page
+    from fanns.bench.running import tables
 
     where = page.write(output)
     tables.show(results)
@@ -163,8 +163,8 @@ def run(output: Path | None, dry_run: bool, quiet: bool, **given: Any) -> None:
 @bench.command()
 def engines() -> None:
     """List the engines, with their installed versions or why they are absent."""
-    from fanns.bench import registry
-    from fanns.bench.contestants import enlist
+    from fanns.bench.engines import registry
+    from fanns.bench.running.contestants import enlist
     from fanns.cli_output import render
 
     rows = []
@@ -199,8 +199,8 @@ def _config(
     """The configuration that options ask for; what they leave open depends on --quick, --full."""
     import psutil
 
-    from fanns.bench import registry
-    from fanns.bench.config import MODES, RunConfig
+    from fanns.bench.engines import registry
+    from fanns.bench.running.config import MODES, RunConfig
 
     if quick and (full or workload is not None):
         raise click.UsageError("--quick has its own workload: not with --workload or --full")
@@ -275,6 +275,6 @@ def _lines() -> Report:
 
 
 def _show_plan(setup: Setup) -> None:
-    from fanns.bench import tables
+    from fanns.bench.running import tables
 
     tables.show_plan(setup)

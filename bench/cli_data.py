@@ -66,7 +66,7 @@ def make(
       fanns bench make arxiv-100k --data DIR
       fanns bench make items.parquet --declare filters.toml --queries queries.parquet -o DIR
     """
-    from fanns.bench import families, making
+    from fanns.bench.workloads import families, making
 
     name = None if declare is not None else source
     if declare is None and not families.is_name(source):
@@ -104,7 +104,7 @@ def _asked(
     patterns: tuple[str, ...],
 ) -> Any:
     """The corpus, the declaration of its filters, and the cells that are asked for."""
-    from fanns.bench import declared, families, grid, synthetic
+    from fanns.bench.workloads import declared, families, grid, synthetic
 
     if declare is None:
         recipe = families.recipe(source, data)

@@ -118,13 +118,13 @@ def export(form: str, source: Path, output: Path, globs: tuple[str, ...], quiet:
     """
     if form == RESULTS:
         from fanns.bench.formats import bigann_csv
-        from fanns.bench.results import Run
+        from fanns.bench.running.results import Run
 
         run = Run.load(source)
         output.mkdir(parents=True, exist_ok=True)
         click.echo(bigann_csv.write(run, output / "results.csv"))
         return
-    from fanns.bench import workload as workloads
+    from fanns.bench.workloads import workload as workloads
 
     loaded = workloads.load(source)
     names = [c.name for c in loaded.cells if any(fnmatchcase(c.name, glob) for glob in globs)]

@@ -12,8 +12,8 @@ from fanns.cli_options import progress, quiet_option, say
 from fanns.cli_output import choose_format, plain, render, write_text
 
 if TYPE_CHECKING:
-    from fanns.bench.gate import Judgement
-    from fanns.bench.sheets import Sheet
+    from fanns.bench.reporting.gate import Judgement
+    from fanns.bench.reporting.sheets import Sheet
 
 GATE_MISSED = 4
 RUN = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -37,7 +37,7 @@ def report(run: Path, ours: str, quiet: bool) -> None:
     anywhere, without network), report.md, and the tables as CSV and Parquet in tables/. Prints
     the page's path.
     """
-    from fanns.bench.report import write
+    from fanns.bench.reporting.report import write
 
     page = write(run, ours)
     say(f"{page.with_suffix('.md')} and {page.parent / 'tables'} hold the same as text", quiet)
@@ -74,9 +74,9 @@ def compare(
 
     A and B are folders that `fanns bench run` wrote; B is seen from A. JSON holds every point.
     """
-    from fanns.bench import comparison
-    from fanns.bench.ratios import RECALLS
-    from fanns.bench.results import Run
+    from fanns.bench.reporting import comparison
+    from fanns.bench.reporting.ratios import RECALLS
+    from fanns.bench.running.results import Run
 
     found = comparison.compare(Run.load(a), Run.load(b), ours, recalls or RECALLS)
     if choose_format(format_, output, "json") == "json":
@@ -127,8 +127,8 @@ def gate(
     Takes a minute or two. Prints each floor with the ratio that was measured; exits with 4 if a
     ratio lies under its floor with its whole interval, or misses the recall.
     """
-    from fanns.bench import gate as gates
-    from fanns.bench.results import Run
+    from fanns.bench.reporting import gate as gates
+    from fanns.bench.running.results import Run
 
     path = floors or gates.DEFAULT
     asked = gates.load(path)
@@ -139,7 +139,7 @@ def gate(
             judged = gates.measure(asked, output, told)
     click.echo(_text(gates.sheet(judged)))
     if output is not None and measured is None:
-        from fanns.bench.report import write
+        from fanns.bench.reporting.report import write
 
         say(f"report: {write(output)}", quiet)
     if update:
@@ -149,8 +149,8 @@ def gate(
 
 
 def _end(context: click.Context, judged: list[Judgement], quiet: bool) -> None:
-    from fanns.bench.gate import UNMEASURED
-    from fanns.bench.results import RunError
+    from fanns.bench.reporting.gate import UNMEASURED
+    from fanns.bench.running.results import RunError
 
     if unknown := [one.floor.peer for one in judged if one.missing.startswith(UNMEASURED)]:
         raise RunError(

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from fanns.bench import workload
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     AbsentError,
     Engine,
     Items,
@@ -22,7 +21,8 @@ from fanns.bench.engine import (
     Vector,
     Work,
 )
-from fanns.bench.masks import Masks
+from fanns.bench.workloads import workload
+from fanns.bench.workloads.masks import Masks
 from fanns.datasets.dataset import truth_table
 from fanns.datasets.exact import nearest
 

@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
-from fanns.bench.results import Run
+from fanns.bench.running.results import Run
 
 FAMILIES = ("none", "equality", "in", "contains_any", "range_date", "and2", "not")
 ENGINES = {

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from fanns.bench import declared, families, grid
 from fanns.bench.cli_data import make
-from fanns.bench.workload import load
+from fanns.bench.workloads import declared, families, grid
+from fanns.bench.workloads.workload import load
 from fanns.errors import InputError
 
 DECLARATION = """

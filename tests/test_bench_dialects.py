@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanns.bench.dialects import DataFusion, Dialect
-from fanns.bench.dialects_bound import DuckDB, PostgreSQL
-from fanns.bench.dialects_embedded import Qdrant, Zvec, moment, stored
-from fanns.bench.engine import UnsupportedError
+from fanns.bench.engines.dialects import DataFusion, Dialect
+from fanns.bench.engines.dialects_bound import DuckDB, PostgreSQL
+from fanns.bench.engines.dialects_embedded import Qdrant, Zvec, moment, stored
+from fanns.bench.engines.engine import UnsupportedError
 from fanns.deferred import conjunction, disjunction, negation
 from fanns.expressions import Column, Compare, In, IsNull, Length, ListHas, Node, Parameter
 from fanns.filters import bind

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fanns.bench import registry
-from fanns.bench.engine import AbsentError, Engine, Items, UnsupportedError
-from fanns.bench.rows import Postings
+from fanns.bench.engines import registry
+from fanns.bench.engines.engine import AbsentError, Engine, Items, UnsupportedError
+from fanns.bench.engines.rows import Postings
 from fanns.datasets.exact import distances
 from fanns.errors import InputError
 
@@ -213,9 +213,9 @@ def test_each_engine_says_which_modes_it_has() -> None:
     with pytest.raises(InputError, match="no engine 'none'"):
         registry.load("none")
     with pytest.raises(InputError, match="cannot be loaded"):
-        registry.load("fanns.bench.rows:Nobody")
+        registry.load("fanns.bench.engines.rows:Nobody")
     with pytest.raises(InputError, match="not a class derived"):
-        registry.load("fanns.bench.rows:Postings")
+        registry.load("fanns.bench.engines.rows:Postings")
     assert registry.load("fanns.bench.engines.exact:Exact").name == "exact"
 
 

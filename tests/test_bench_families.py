@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fanns.bench import drafts, families, grid, making, synthetic
-from fanns.bench.board import Corpus, Declaration
-from fanns.bench.grid import asked, matching
-from fanns.bench.workload import Workload, load
+from fanns.bench.workloads import drafts, families, grid, making, synthetic
+from fanns.bench.workloads.board import Corpus, Declaration
+from fanns.bench.workloads.grid import asked, matching
+from fanns.bench.workloads.workload import Workload, load
 from fanns.datasets import exact
 from fanns.errors import InputError
 

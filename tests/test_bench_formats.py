@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from fanns.bench import workload as workloads
 from fanns.bench.cli_formats import export, import_
 from fanns.bench.formats import arxiv_fanns, bigann, exchange
 from fanns.bench.formats.cells import file_name
 from fanns.bench.formats.hostile import FormatError
+from fanns.bench.workloads import workload as workloads
 from fanns.errors import FannsError
 from tests import bench_run_data
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("scipy", reason="intervals need scipy, of the extra bench")
 
-from fanns.bench import comparison, gate
 from fanns.bench.cli_report import compare as compare_command
 from fanns.bench.cli_report import gate as gate_command
-from fanns.bench.results import Run
+from fanns.bench.reporting import comparison, gate
+from fanns.bench.running.results import Run
 from fanns.errors import InputError
 from tests import bench_run_data as made
 
@@ -203,7 +203,7 @@ def test_the_gate_runs_what_its_file_asks_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from fanns.bench import runner
+    from fanns.bench.running import runner
 
     asked = []
 

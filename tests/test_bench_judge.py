@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fanns.bench.judge import Judge, Rows, Verdict, paired_distances
-from fanns.bench.workload import Cell, Workload, load
+from fanns.bench.running.judge import Judge, Rows, Verdict, paired_distances
+from fanns.bench.workloads.workload import Cell, Workload, load
 from fanns.datasets.exact import distances
 from fanns.errors import InputError
 from tests.bench_fakes import make_workload

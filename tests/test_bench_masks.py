@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from fanns.bench.masks import Masks, Table, passing
+from fanns.bench.workloads.masks import Masks, Table, passing
 from fanns.errors import FilterError, FilterTypeError, ParameterError, UnknownColumnError
 from fanns.expressions import Node
 from fanns.filters import to_sql

@@ -3,7 +3,7 @@ from math import log, sqrt
 import numpy as np
 import pytest
 
-from fanns.bench.metrics import (
+from fanns.bench.running.metrics import (
     Round,
     latencies,
     rate_interval,

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fanns.bench import registry
-from fanns.bench.engine import AbsentError, Engine, Items, Rows, UnsupportedError
-from fanns.bench.masks import passing
+from fanns.bench.engines import registry
+from fanns.bench.engines.engine import AbsentError, Engine, Items, Rows, UnsupportedError
+from fanns.bench.workloads.masks import passing
 
 N, WIDTH = 2_000, 32
 EXACT = ("duckdb",)

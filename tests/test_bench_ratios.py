@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fanns.bench import ratios
-from fanns.bench.ratios import Measurements, compare, summarise
+from fanns.bench.reporting import ratios
+from fanns.bench.reporting.ratios import Measurements, compare, summarise
 
 CELL, MODE = "cell", "end_to_end"
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 pytest.importorskip("plotly", reason="reports need plotly, of the extra bench")
 pytest.importorskip("scipy", reason="intervals need scipy, of the extra bench")
 
-from fanns.bench import figures, heat, report, wording
 from fanns.bench.cli_report import report as report_command
-from fanns.bench.results import Run, RunError
+from fanns.bench.reporting import figures, heat, report, wording
+from fanns.bench.running.results import Run, RunError
 from tests import bench_run_data as made
 
 CELLS = (
@@ -170,7 +170,7 @@ def test_names_cannot_break_the_page_or_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_run_without_ours_still_shows_every_engine(run: Run) -> None:
-    from fanns.bench import page, prose
+    from fanns.bench.reporting import page, prose
 
     found = report.findings(run, "nobody")
     assert found.comparisons == [] and "nobody was not measured" in prose.markdown(found)
@@ -208,7 +208,8 @@ def test_a_front_keeps_what_nothing_beats() -> None:
 
 
 def test_every_engine_has_a_look_of_its_own() -> None:
-    from fanns.bench import looks, registry
+    from fanns.bench.engines import registry
+    from fanns.bench.reporting import looks
 
     names = [*registry.names(), "my-engine", "another"]
     drawn = [looks.look(name, names) for name in names]

@@ -4,7 +4,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fanns.bench.results import POINTS, SAMPLES, Run, RunError
+from fanns.bench.running.results import POINTS, SAMPLES, Run, RunError
 
 CELL = {
     "cell": "eq 1 %",

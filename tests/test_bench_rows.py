@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fanns.bench.engine import UnsupportedError
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.engine import UnsupportedError
+from fanns.bench.engines.rows import Filter, Postings
 from fanns.expressions import Node
 from fanns.filters import to_sql
 from tests.filter_oracle import SCHEMA, TABLE, Judge, trees

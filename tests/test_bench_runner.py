@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanns.bench import machine, runner
-from fanns.bench.config import RunConfig
-from fanns.bench.host import Host, Lost
-from fanns.bench.messages import Order
-from fanns.bench.results import Run, RunError
-from fanns.bench.worker import serve
+from fanns.bench import machine
+from fanns.bench.running import runner
+from fanns.bench.running.config import RunConfig
+from fanns.bench.running.host import Host, Lost
+from fanns.bench.running.messages import Order
+from fanns.bench.running.results import Run, RunError
+from fanns.bench.running.worker import serve
 from fanns.errors import InputError
 from tests.bench_fakes import make_workload
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fanns.bench.cuts import Cut, sentences
-from fanns.bench.schedule import (
+from fanns.bench.running.cuts import Cut, sentences
+from fanns.bench.running.schedule import (
     LEAST,
     Point,
     Trial,

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fanns.bench import truth
-from fanns.bench.masks import passing
+from fanns.bench.workloads import truth
+from fanns.bench.workloads.masks import passing
 from fanns.datasets import exact
 
 

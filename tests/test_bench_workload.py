@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fanns.bench import truth, typed_params, workload
-from fanns.bench.workload import WorkloadError, load, write
+from fanns.bench.workloads import truth, typed_params, workload
+from fanns.bench.workloads.workload import WorkloadError, load, write
 from fanns.datasets.dataset import truth_table
 from fanns.datasets.exact import Truth
 

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fanns.bench.dialects_bound import DuckDB as DuckDBText
-from fanns.bench.engine import Engine, Items, Kind, Params, Rows, Setting, Vector, Work
+from fanns.bench.engines.dialects_bound import DuckDB as DuckDBText
+from fanns.bench.engines.engine import Engine, Items, Kind, Params, Rows, Setting, Vector, Work
 from fanns.bench.engines.tables import free_name, installed, plain, plain_with, vector_array
 
 KEYS = {

@@ -8,8 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.engine import Engine, Items, Kind, Mode, Params, Rows, Setting, Vector, Work
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.engine import (
+    Engine,
+    Items,
+    Kind,
+    Mode,
+    Params,
+    Rows,
+    Setting,
+    Vector,
+    Work,
+)
+from fanns.bench.engines.rows import Filter, Postings
 
 
 class Exact(Engine):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     AbsentError,
     Engine,
     Items,
@@ -21,7 +21,7 @@ from fanns.bench.engine import (
     Vector,
     Work,
 )
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.rows import Filter, Postings
 
 _FILE = "index.faiss"
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from fanns.bench.engine import Items, Setting
+from fanns.bench.engines.engine import Items, Setting
 from fanns.bench.engines.faiss_base import (
     FaissEngine,
     inverted_lists,

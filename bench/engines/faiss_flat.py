@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fanns.bench.engine import Items, Kind, Params, Rows, Setting, Vector, Work
+from fanns.bench.engines.engine import Items, Kind, Params, Rows, Setting, Vector, Work
 from fanns.bench.engines.faiss_base import Bound, FaissEngine, load_faiss, metric_of
 
 
@@ -24,7 +24,7 @@ class FaissFlat(FaissEngine):
         """Nothing to keep: the index is the vectors."""
 
     def open(self, items: Items, folder: Path) -> None:
-        from fanns.bench.rows import Postings
+        from fanns.bench.engines.rows import Postings
 
         self.faiss = load_faiss()
         self.faiss.omp_set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fanns.bench.engine import Items, Setting
+from fanns.bench.engines.engine import Items, Setting
 from fanns.bench.engines.faiss_base import (
     FaissEngine,
     inverted_lists,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     AbsentError,
     Engine,
     Items,
@@ -20,7 +20,7 @@ from fanns.bench.engine import (
     Setting,
     Vector,
 )
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.rows import Filter, Postings
 
 _FILE = "index.hnswlib"
 _SMALL = 1_000  # so many rows make a set in about the time of a mask

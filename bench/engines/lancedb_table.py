@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fanns.bench.dialects import DataFusion
-from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
+from fanns.bench.engines.dialects import DataFusion
+from fanns.bench.engines.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines.tables import free_name, installed, kinds, plain, plain_with, vector_array
 
 METRICS = {"cosine": "dot", "ip": "dot", "l2": "l2"}  # cosine vectors have unit length

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     Engine,
     Items,
     Kind,
@@ -27,7 +27,7 @@ from fanns.bench.engine import (
 )
 from fanns.bench.engines.faiss_base import load_faiss, metric_of
 from fanns.bench.engines.hnswlib_graph import Hnswlib, load_hnswlib, make_graph
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.rows import Filter, Postings
 
 
 class Prebuilt:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 import fanns
-from fanns.bench.engine import Engine, Items, Mode, Params, Rows, Setting, Vector, Work
+from fanns.bench.engines.engine import Engine, Items, Mode, Params, Rows, Setting, Vector, Work
 
 
 class Fanns(Engine):

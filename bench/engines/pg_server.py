@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fanns.bench.engine import AbsentError
+from fanns.bench.engines.engine import AbsentError
 
 STARTED = 60.0  # seconds that a start may take
 SUPERUSER = "postgres"

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.dialects_bound import PostgreSQL
-from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines import pg_server
+from fanns.bench.engines.dialects_bound import PostgreSQL
+from fanns.bench.engines.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines.tables import free_name, installed, kinds, plain
 
 OPERATORS = {  # of each metric; cosine vectors have unit length

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fanns.bench.dialects_embedded import Qdrant, moment
-from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
+from fanns.bench.engines.dialects_embedded import Qdrant, moment
+from fanns.bench.engines.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines.tables import documents, installed, kinds, parts, plain
 from fanns.schema import ColumnType
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fanns.bench.engine import AbsentError, Items
+from fanns.bench.engines.engine import AbsentError, Items
 from fanns.schema import ColumnType, schema_of
 
 

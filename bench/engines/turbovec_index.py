@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     Engine,
     Items,
     Mode,
@@ -23,8 +23,8 @@ from fanns.bench.engine import (
     Vector,
     Work,
 )
+from fanns.bench.engines.rows import Filter, Postings
 from fanns.bench.engines.tables import installed
-from fanns.bench.rows import Filter, Postings
 
 SAMPLE = 4096  # rows that the calibration sees
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.engine import (
+from fanns.bench.engines.engine import (
     AbsentError,
     Engine,
     Items,
@@ -20,7 +20,7 @@ from fanns.bench.engine import (
     Vector,
     Work,
 )
-from fanns.bench.rows import Filter, Postings
+from fanns.bench.engines.rows import Filter, Postings
 
 _FILE = "index.usearch"
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.dialects_embedded import Zvec as ZvecText
-from fanns.bench.dialects_embedded import stored
-from fanns.bench.engine import Engine, Items, Params, Rows, Setting, Vector
+from fanns.bench.engines.dialects_embedded import Zvec as ZvecText
+from fanns.bench.engines.dialects_embedded import stored
+from fanns.bench.engines.engine import Engine, Items, Params, Rows, Setting, Vector
 from fanns.bench.engines.tables import documents, free_name, installed, kinds, parts, plain
 from fanns.schema import ColumnType
 

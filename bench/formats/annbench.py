@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fanns.bench.formats.cells import answers_of, file_name, queries_of
 from fanns.bench.formats.exchange import Foreign, QuerySet, no_attributes
 from fanns.bench.formats.hostile import FormatError, size_of
-from fanns.bench.workload import Workload
+from fanns.bench.workloads.workload import Workload
 
 METRICS = {
     "euclidean": "l2",

@@ -35,7 +35,7 @@ from fanns.bench.formats.cells import (
 )
 from fanns.bench.formats.exchange import Foreign, QuerySet
 from fanns.bench.formats.hostile import FormatError, size_of
-from fanns.bench.workload import Cell, Workload
+from fanns.bench.workloads.workload import Cell, Workload
 from fanns.errors import InputError
 
 _EPOCH = date(1970, 1, 1)

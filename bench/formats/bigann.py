@@ -21,7 +21,7 @@ from fanns.bench.formats import spmat, xbin
 from fanns.bench.formats.cells import answers_of, asked_all, asked_one, file_name, queries_of
 from fanns.bench.formats.exchange import Foreign, QuerySet, no_attributes
 from fanns.bench.formats.hostile import FormatError
-from fanns.bench.workload import Workload
+from fanns.bench.workloads.workload import Workload
 
 COLUMN, WHERE = "tags", "list_has_all(tags, :tags)"
 VECTORS = (".u8bin", ".i8bin", ".fbin", ".f16bin")

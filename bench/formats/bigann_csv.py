@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from fanns.bench.results import Run
+from fanns.bench.running.results import Run
 
 _text, _real = pa.string(), pa.float64()
 COLUMNS = pa.schema(

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.bench.workload import Cell, Workload
+from fanns.bench.workloads.workload import Cell, Workload
 from fanns.expressions import And, Column, Compare, ListHas, Parameter
 from fanns.filters import parse_filter
 

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fanns.bench import mapped, truth, typed_params, workload
 from fanns.bench.formats.hostile import FormatError
-from fanns.bench.masks import Masks, Table
+from fanns.bench.workloads import mapped, truth, typed_params, workload
+from fanns.bench.workloads.masks import Masks, Table
 from fanns.datasets import exact
 from fanns.datasets.dataset import truth_table
 

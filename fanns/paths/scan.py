@@ -24,9 +24,8 @@ class ScanParameters(NamedTuple):
 
     `rerank`: most rows of the int8 scan that are compared in full precision; 0 = all rows, without
     codes. `prove`: queries whose answer the codes cannot prove are scanned in full precision, so
-    that the status is always EXACT, mostly at the price of the codes. `bits`: rows of the int8 scan;
-    above 0 they are not all those selected, but the best this many by the estimates of one-bit
-    codes.
+    that the status is always EXACT, mostly at the price of the codes. `bits`: above 0, the int8
+    scan sees not all selected rows, but the best this many by the estimates of one-bit codes.
     """
 
     rerank: int
