@@ -11,6 +11,15 @@ import pyarrow as pa
 
 import fanns
 from fanns.bench.engines.engine import Engine, Items, Mode, Params, Rows, Setting, Vector, Work
+from fanns.datasets import arxiv_like
+from fanns.datasets.dataset import vectors
+
+WARMING = (
+    "list_contains(categories, 'cs.LG') AND submitted_date >= DATE '2015-01-01'",
+    "list_has_any(categories, ['cs.LG', 'hep-th']) OR versions > 2",
+    "NOT primary_category IN ('cs.LG', 'hep-th')",
+    "len(authors) > 2 AND comments IS NOT NULL AND submitted_date < DATE '2020-01-01'",
+)
 
 
 class Fanns(Engine):
@@ -23,11 +32,20 @@ class Fanns(Engine):
     def version(cls) -> dict[str, str]:
         return {"fanns": fanns.__version__}
 
+    def warm(self) -> None:
+        """Compiles the kernels of builds, paths and filters."""
+        papers = arxiv_like.items(4_096, 64)
+        with fanns.Index.build(papers, calibration="default") as index:
+            index.warmup()
+            for where in WARMING:
+                index.search(vectors(papers)[0], 10, where)
+
     def build(self, items: Items, folder: Path, threads: int) -> None:
-        vectors = pa.FixedSizeListArray.from_arrays(items.vectors.ravel(), items.vectors.shape[1])
+        flat = items.vectors.ravel()
+        column = pa.FixedSizeListArray.from_arrays(flat, items.vectors.shape[1])
         vector = _free_name(items.attributes.column_names)
         fanns.Index.build(
-            items.attributes.append_column(vector, vectors),
+            items.attributes.append_column(vector, column),
             vector=vector,
             metric=items.metric,
             attributes=items.attributes.column_names,
