@@ -152,10 +152,13 @@ def _end(context: click.Context, judged: list[Judgement], quiet: bool) -> None:
     from fanns.bench.reporting.gate import UNMEASURED
     from fanns.bench.running.results import RunError
 
-    if unknown := [one.floor.peer for one in judged if one.missing.startswith(UNMEASURED)]:
+    absent = [
+        one.missing.partition(": ")[2] for one in judged if one.missing.startswith(UNMEASURED)
+    ]
+    if peers := [name for name in absent if name != "fanns"]:
         raise RunError(
-            f"{len(unknown)} of {len(judged)} floors cannot be judged: is {unknown[0]} installed, "
-            "and is the cell in the workload?"
+            f"{len(absent)} of {len(judged)} floors cannot be judged: is {peers[0]} installed, and "
+            "is the cell in the workload?"
         )
     missed = [one for one in judged if not one.passed]
     if missed:

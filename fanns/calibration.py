@@ -39,6 +39,8 @@ FAR = 0.6
 SAFETY = 2.0
 # Fewer far queries than this tell nothing.
 FEWEST_FAR = 16
+# Shares of the rows, far from the queries, on which shortlists of one-bit estimates are tried too.
+FAR_SHARES = (0.1, 0.02)
 # Shortlists of one-bit estimates that are tried, as multiples of k.
 BIT_DEPTHS = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
@@ -252,7 +254,16 @@ def measure(
     bits, bit_depths = None, (0.0,) * len(TARGETS)
     if segment.has_bits:
         bits = _bit_costs(segment, queries, rng)
-        bit_depths = _bit_depths(segment, queries, everything, k)
+        # Rows that lie far from a query stand close together, as estimates see them.
+        hard = [
+            (selection, chosen)
+            for s in FAR_SHARES
+            if s * segment.n >= 20 * k
+            for far, selection, chosen in _masks(segment, queries, s, rng)
+            if far
+        ]
+        found = [_bit_depths(segment, *one, k) for one in [(everything, queries), *hard]]
+        bit_depths = tuple(max(part) if all(part) else 0.0 for part in zip(*found, strict=True))
     if segment.graph is None:
         return Calibration(source, k, scan_costs, depths, (), bits, bit_depths)
     shortlist = max(k + 8, math.ceil(max(depths) * k))
@@ -386,12 +397,9 @@ def _depths(segment: Bench, queries: np.ndarray, selection: Selection, k: int) -
 
 
 def _bit_depths(
-    segment: Bench, queries: np.ndarray, selection: Selection, k: int
+    segment: Bench, selection: Selection, queries: np.ndarray, k: int
 ) -> tuple[float, ...]:
-    """Shortlist of the one-bit estimates per target, as multiples of k, on all rows.
-
-    The hardest case: among fewer rows the k-th best stands further from the rest.
-    """
+    """Shortlist of the one-bit estimates per target, as multiples of k; 0 where none was enough."""
     truth = _truth(segment, queries, selection, k)
     out = [0.0] * len(TARGETS)
     for depth in BIT_DEPTHS:

@@ -238,7 +238,9 @@ def _run(
     parameters = scan.parameters
     spent = found.work[ended]
     if budget.max_work:
-        budget = budget._replace(max_work=max(1, budget.max_work - int(spent[:, 0].max())))
+        budget = budget._replace(
+            max_work=max(1, budget.max_work - int(spent[:, :2].sum(axis=1).max()))
+        )
     again = _threaded(
         segment.scan,
         parameters,

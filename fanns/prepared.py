@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -49,8 +50,9 @@ class Snapshot:
         """The filter compiled; filters without data of their own are kept for the next call."""
         # Trees are no keys: 1 = True in Python, so that `flag = 1` would find `flag = TRUE`.
         key = (where, nulls) if isinstance(where, str) else None
-        if key is not None and key in self._templates:
-            return self._templates[key]
+        known = self._templates.get(key)  # another thread may push it out meanwhile
+        if known is not None:
+            return known
         tree = parse_filter(where)
         self._check_opaque(tree)
         try:
@@ -63,7 +65,8 @@ class Snapshot:
         if key is not None:
             self._templates[key] = made
             if len(self._templates) > TEMPLATES:
-                self._templates.popitem(last=False)
+                with suppress(KeyError):
+                    self._templates.popitem(last=False)
         return made
 
     def _check_opaque(self, tree: Node) -> None:
@@ -157,8 +160,11 @@ class Prepared:
         """The passing rows of each segment; evaluated once."""
         if self._selections is None:
             found = self._snapshot.direct(self._template, self._params)
-            self._selections = self._snapshot.select(self.bound) if found is None else found
-            self.matches = sum(selection.count for selection in self._selections)
+            if found is None:
+                found = self._snapshot.select(self.bound)
+            # In this order: another thread that sees the selections reads the number.
+            self.matches = sum(selection.count for selection in found)
+            self._selections = found
         return self._selections
 
     def of(self, snapshot: Snapshot) -> Prepared:

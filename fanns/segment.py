@@ -7,6 +7,7 @@ is frozen. A segment opened from disk touches an array when something first need
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -99,6 +100,8 @@ class Segment:
         self.arrays = arrays
         self._stored = stored
         self.calibration = Calibration.from_json(meta["calibration"])
+        if not meta["bits"]:
+            self.calibration = replace(self.calibration, bits=None)
         self.plans: dict[Any, Any] = {}
         self.lift_asked: dict[Any, bool] = {}
 
@@ -365,6 +368,8 @@ def build_segment(
     }
     segment = Segment(meta, schema, arrays, lambda: stored)
     made = calibration if isinstance(calibration, Calibration) else calibration(segment)
+    if not segment.has_bits:
+        made = replace(made, bits=None)
     segment.calibration = made
     segment.plans.clear()
     segment.lift_asked.clear()

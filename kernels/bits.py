@@ -105,13 +105,21 @@ def _shared_bits(typingctx, records, row, planes):  # type: ignore[no-untyped-de
 @inner
 def _centred(
     vectors: Array, row: Integer, inverse: float, mean: Array, wide: Array, padded: Array
-) -> None:
-    """x' - mean as float64[d] and, padded by zeros, as float32[D]."""
+) -> float:
+    """x' - mean as float64[d] and, padded by zeros, as float32[D] in units of the largest value.
+
+    Gives that value: sums of large ones would overflow.
+    """
+    largest = 0.0
     for j in range(wide.shape[0]):
         wide[j] = element(vectors, row, j) * inverse - mean[j]
-        padded[j] = np.float32(wide[j])
+        largest = max(largest, abs(wide[j]))
+    unit = 1.0 / largest if largest > 0.0 else 1.0
+    for j in range(wide.shape[0]):
+        padded[j] = np.float32(wide[j] * unit)
     for j in range(wide.shape[0], padded.shape[0]):
         padded[j] = np.float32(0.0)
+    return largest
 
 
 @kernel
@@ -136,7 +144,7 @@ def encode_bits(
     place = size // 64
     for row in range(start, stop):
         inverse = 1.0 / norms[row] if metric == COSINE and norms[row] > 0.0 else 1.0
-        _centred(vectors, np.int64(row), inverse, mean, z, turned)
+        largest = _centred(vectors, np.int64(row), inverse, mean, z, turned)
         squared = dot_float(z, 0, z)
         second = squared if metric == L2 else dot_float(z, 0, mean)
         rotate(turned, signs)
@@ -147,6 +155,7 @@ def encode_bits(
         for j in range(size):
             length += abs(np.float64(turned[j]))
             record[j >> 6] |= np.uint64(turned[j] > 0.0) << np.uint64(j & 63)
+        length *= largest
         factors[row, 2 * place] = np.float32(squared / length if length > 0.0 else 0.0)
         factors[row, 2 * place + 1] = np.float32(second)
 
@@ -171,9 +180,13 @@ def prepare_bits(
     for j in range(d):
         y[j] = query[j] * inverse
     inner_mean = dot_float(y, 0, mean)
+    largest = 0.0
     for j in range(d):
         y[j] -= mean[j]
-        turned[j] = np.float32(y[j])
+        largest = max(largest, abs(y[j]))
+    unit = 1.0 / largest if largest > 0.0 else 1.0
+    for j in range(d):
+        turned[j] = np.float32(y[j] * unit)  # else sums of large values would overflow
     rotate(turned, signs)
     low, high, total = np.float64(turned[0]), np.float64(turned[0]), 0.0
     for j in range(size):
@@ -192,7 +205,8 @@ def prepare_bits(
         for plane in range(PLANES):
             planes[plane, word] |= ((level >> np.uint64(plane)) & np.uint64(1)) << bit
         planes[PLANES, word] |= np.uint64(1) << bit
-    parameters[LOW], parameters[STEP], parameters[SUM] = 2.0 * low, 2.0 * step, total
+    parameters[LOW], parameters[STEP] = 2.0 * low * largest, 2.0 * step * largest
+    parameters[SUM] = total * largest
     if metric == L2:
         parameters[CONSTANT] = dot_float(y, 0, y)
         parameters[MULTIPLIER], parameters[WEIGHT] = 2.0, 1.0

@@ -70,9 +70,9 @@ def scan_bits(
     shortlist held every selected row.
     """
     limit = np.int64(shortlist)
-    if max_work > 0 and limit > (max_work + 1) // 2:
-        limit = np.int64((max_work + 1) // 2)
-    codes_limit = max_work - limit
+    if max_work > 0 and limit > max(max_work // 3, 1):
+        limit = np.int64(max(max_work // 3, 1))
+    codes_limit = max(max_work - 2 * limit, 1)  # the shortlist is compared once more, or twice
     place = np.int64(2 * (signs.shape[1] // 64))
     block = np.empty(BLOCK, np.int32)
     keys = np.empty(2 * limit + SLACK + BLOCK + 1, np.float64)

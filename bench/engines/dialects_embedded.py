@@ -43,6 +43,9 @@ def stored(value: Any, kind: ColumnType) -> Any:
     return micros // unit
 
 
+LONGEST = 32  # elements of one CONTAIN_ANY or CONTAIN_ALL that zvec takes
+
+
 class Zvec(TextDialect):
     """zvec's filter text: SQL-like, without NOT before parentheses and without empty lists."""
 
@@ -73,10 +76,15 @@ class Zvec(TextDialect):
         exists = self.null(node.column, False)
         empty = exists if (node.op == "all") == truth else self.nothing(node.column)
         word = f"{'' if truth else 'NOT '}CONTAIN_{node.op.upper()}"
+        join = " OR " if (node.op == "any") == truth else " AND "
 
         def text(params: Params) -> str:
             given = values(params)
-            return f"{name} {word} ({', '.join(given)})" if given else empty
+            if not given:
+                return empty
+            parts = [given[at : at + LONGEST] for at in range(0, len(given), LONGEST)]
+            clauses = [f"{name} {word} ({', '.join(part)})" for part in parts]
+            return clauses[0] if len(clauses) == 1 else f"({join.join(clauses)})"
 
         return text
 

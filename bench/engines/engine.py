@@ -107,7 +107,12 @@ class Engine(ABC):
         """
 
     def use(self, setting: Setting) -> None:  # noqa: B027 - most have something to do
-        """Begins a point: applies a setting and forgets earlier answers and filters."""
+        """Begins a point: applies a setting and forgets earlier answers."""
+
+    def forget(self) -> None:  # noqa: B027 - most remember nothing
+        """Forgets the filters of earlier requests. Called before each end-to-end search, untimed:
+        a filter that comes again is evaluated again, by every engine.
+        """
 
     def bind(self, params: Params) -> Any:
         """A filter ready to search with (a selector, a bitmap): not timed in mode "prepared"."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,7 +32,7 @@ class Fanns(Engine):
 
     @classmethod
     def version(cls) -> dict[str, str]:
-        return {"fanns": fanns.__version__}
+        return {"fanns": fanns.__version__, "code": _code()}
 
     def warm(self) -> None:
         """Compiles the kernels of builds, paths and filters."""
@@ -60,13 +62,14 @@ class Fanns(Engine):
         self.index = fanns.open(folder / "index")
 
     def start(self, where: str | None) -> None:
-        self.index.clear_cache()
         self.where = where
         self.prepared = self.index.prepare(where)  # the index keeps the tree of this text
 
     def use(self, setting: Setting) -> None:
-        self.index.clear_cache()
         self.recall = float(setting["recall"])
+
+    def forget(self) -> None:
+        self.index.clear_cache()
 
     def bind(self, params: Params) -> fanns.Prepared:
         bound = self.prepared.bind(**params)
@@ -94,6 +97,22 @@ class Fanns(Engine):
 
     def close(self) -> None:
         self.index.close()
+
+
+@cache
+def _code() -> str:
+    """A digest of the library's sources: its speed changes more often than its version."""
+    root = Path(fanns.__file__).parent
+    files = [
+        *root.glob("*.py"),
+        *(root / "attributes").glob("*.py"),
+        *(root / "paths").glob("*.py"),
+    ]
+    files += (root / "kernels").glob("*.py")
+    found = hashlib.sha256()
+    for file in sorted(files):
+        found.update(file.name.encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _free_name(taken: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class USearch(Engine):
         index = _load().Index(
             ndim=items.vectors.shape[1],
             metric=_metric(items.metric),
-            dtype="f32",
+            dtype=build["dtype"],
             connectivity=build["connectivity"],
             expansion_add=build["expansion_add"],
         )

@@ -146,10 +146,13 @@ def _suffix(*arrays: NDArray[Any]) -> str:
 
 
 def _write_tags(workload: Workload, column: str, folder: Path) -> dict[Any, int]:
-    """Writes the tags of a list column; the number of each tag. Text is numbered in order."""
+    """Writes the tags of a list column; the number of each tag. Text and what int32 cannot hold are
+    numbered in order, and listed in tags.<column>.txt.
+    """
     lists = [one or [] for one in workload.attributes[column].to_pylist()]
     values = {value for one in lists for value in one if value is not None}
-    whole = all(isinstance(value, int) and value >= 0 for value in values)
+    most = np.iinfo(np.int32).max - 1  # the next number stands for a tag that no item has
+    whole = all(isinstance(value, int) and 0 <= value <= most for value in values)
     numbers = {value: value if whole else at for at, value in enumerate(sorted(values))}
     if not whole:
         words = "".join(f"{value}\n" for value in sorted(values))

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from filelock import FileLock
@@ -22,7 +23,8 @@ class Builder:
     """Finds or builds indexes; engines' rows tell how, or why there is none.
 
     cache: where peers' indexes are kept, by workload, version and build options, for all runs.
-    own: for ours alone, of this run: its code may change while its version stays.
+    own: for ours alone, of this run: every run shows what its build takes.
+    until: of the monotonic clock; no build goes on after it, so that cells are measured at all.
     """
 
     place: Place
@@ -31,6 +33,7 @@ class Builder:
     fingerprint: str
     threads: int
     timeout: float
+    until: float | None = None
     _hosts: dict[str, Host] = field(default_factory=dict)
 
     def find(self, contestant: Contestant) -> bool:
@@ -56,11 +59,21 @@ class Builder:
         try:
             with FileLock(f"{home}.lock"):
                 if not self.find(contestant):
-                    self._found(contestant, _build(host, home, self.threads, self.timeout))
+                    took = _build(host, home, self.threads, self._left())
+                    self._found(contestant, took)
         except Failed as failure:
             contestant.fail(failure)
         finally:
             host.end()
+
+    def _left(self) -> float:
+        """Seconds that a build may take. Raises Failed when there are none."""
+        if self.until is None:
+            return self.timeout
+        left = self.until - monotonic()
+        if left <= 0:
+            raise Failed("timeout", "the time limit left no time for its build; run again, longer")
+        return min(self.timeout, left)
 
     def end(self) -> None:
         """Ends the processes that are still ready."""

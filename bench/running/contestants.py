@@ -18,7 +18,6 @@ from fanns.errors import InputError
 OURS = "fanns"
 _CRASHES = 3  # after which an engine is given up
 _START = 180.0  # seconds for a process to import and load the workload
-_REQUEST = 120.0  # seconds for a request that is not a build, besides the searching it asks for
 
 
 @dataclass
@@ -162,11 +161,6 @@ def side_by_side(work: Callable[[Contestant], None], contestants: Sequence[Conte
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(one, contestants))
-
-
-def request_timeout(engine_timeout: float) -> float:
-    """Seconds for a request that is not a build."""
-    return min(engine_timeout, _REQUEST)
 
 
 def enlist(specs: Iterable[str] | None, settings: Path | None = None) -> list[Contestant]:

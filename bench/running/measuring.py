@@ -66,7 +66,7 @@ class CellRun:
         by_name = {one.name: one for one in ready}
         for turn, part in enumerate(schedule.parts(self.cell.measure, count, rounds)):
             self.say(f"{self.cell.name}: round {turn + 1} of {rounds}")
-            for point in schedule.rotation(plan.points, turn, rounds):
+            for point in schedule.shuffled(plan.points, self.cell.name, turn):
                 self._turn(by_name[point.engine], point, turn, part, plan.seconds / rounds)
 
     def samples(self) -> pa.Table:
@@ -119,8 +119,9 @@ class CellRun:
                 return []
             verdict = self.judge.judge(queries, turn.ids, turn.offsets)
             some = verdict.recall[verdict.wanted > 0]
-            recall = float(some.mean()) if len(some) else 1.0
-            trials.append(Trial(setting, recall, turn.seconds / max(1, len(queries))))
+            if not len(some):  # nothing to choose by
+                return [Trial(place, 0.0, 1e-3) for place in range(count)]
+            trials.append(Trial(setting, float(some.mean()), turn.seconds / len(queries)))
         return trials
 
     def _points(self, contestant: Contestant, trials: Sequence[Trial]) -> list[Point]:
@@ -204,7 +205,16 @@ class CellRun:
         everything = mode is None or isinstance(failure, Lost)
         for one in [mode] if mode is not None and not everything else self.config.modes:
             self.out.add((contestant.name, one))
+            self._drop(contestant.name, one)
         self._problem(contestant, mode, failure.state, failure.reason)
+
+    def _drop(self, engine: str, mode: Mode) -> None:
+        """Forgets the samples of points that were not measured to their end."""
+        self.tables = [
+            table
+            for table in self.tables
+            if (table["engine"][0].as_py(), table["mode"][0].as_py()) != (engine, mode)
+        ]
 
     def _problem(self, contestant: Contestant, mode: Mode | None, state: str, reason: str) -> None:
         self.problems.append(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any
 from fanns.bench.running import cuts, schedule
 from fanns.bench.running.builds import Builder
 from fanns.bench.running.config import RunConfig
-from fanns.bench.running.contestants import Contestant, Place, enlist, request_timeout, side_by_side
+from fanns.bench.running.contestants import Contestant, Place, enlist, side_by_side
 from fanns.bench.running.host import Failed, searching_cores, watching_cores
 from fanns.bench.running.judge import Judge
 from fanns.bench.running.measuring import CellRun
@@ -25,6 +27,8 @@ from fanns.bench.running.results import Run, RunError
 from fanns.bench.workloads import workload
 from fanns.bench.workloads.workload import Cell, Workload
 from fanns.errors import InputError
+
+_BUILDING = 0.7  # of the time limit, after which no index is built
 
 Report = Callable[[str, int, int], None]
 """Told (what is being done, cells and builds done, of how many)."""
@@ -75,20 +79,22 @@ def run(config: RunConfig, folder: str | os.PathLike[str], report: Report | None
         RunError: the folder holds a run of another configuration.
         InputError, WorkloadError: see `prepare`.
     """
-    return _Session(prepare(config, report), Path(folder), report or _silent).run()
+    began = monotonic()
+    with _interruptible():
+        return _Session(prepare(config, report), Path(folder), report or _silent, began).run()
 
 
 class _Session:
     """One call of `run`."""
 
-    def __init__(self, setup: Setup, folder: Path, report: Report) -> None:
+    def __init__(self, setup: Setup, folder: Path, report: Report, began: float) -> None:
         self.setup = setup
         self.config = setup.config
         self.contestants = setup.contestants
         self.judge = Judge(setup.workload, setup.config.k)
         self.results = _open(setup, folder)
         self.report = report
-        self.began = monotonic()
+        self.began = began
         self.steps = len(self.contestants) + len(setup.cells)
         self.done = 0
         self.place = Place(
@@ -98,7 +104,7 @@ class _Session:
             threads=self.config.threads,
             cores=searching_cores(self.config.threads),
             memory=self.config.memory_limit,
-            timeout=request_timeout(self.config.engine_timeout),
+            timeout=self.config.engine_timeout,
         )
 
     def run(self) -> Run:
@@ -125,6 +131,7 @@ class _Session:
     def _build(self) -> None:
         from fanns.bench.workloads.families import bench_folder
 
+        limit = self.config.time_limit
         builder = Builder(
             self.place,
             cache=self.config.indexes or bench_folder() / "indexes",
@@ -132,6 +139,7 @@ class _Session:
             fingerprint=self.setup.workload.fingerprint,
             threads=self.setup.build_threads,
             timeout=self.config.engine_timeout,
+            until=None if limit is None else self.began + _BUILDING * limit,
         )
         before = {row["engine"]: row for row in self.results.builds().to_pylist()}
         present = [one for one in self.contestants if one.absent is None]
@@ -279,6 +287,25 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
         "measure": len(cell.measure),
         "tune": len(cell.tune),
     }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets a request to terminate end a run as Ctrl-C does, with no process left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -159,8 +160,11 @@ def _spare(points: Sequence[Point], queries: int, rounds: int) -> list[Point]:
 
 
 def parts(queries: NDArray[np.int64], most: int, rounds: int) -> list[NDArray[np.int64]]:
-    """The queries of each round: every rounds-th of the first `most`, so rounds are alike."""
-    chosen = queries[:most]
+    """The queries of each round, drawn without return by one seed.
+
+    A turn that is cut short has done the first of its part: a random sample, as the part is.
+    """
+    chosen = np.random.default_rng(0).permutation(queries)[:most]
     return [part for turn in range(rounds) if len(part := chosen[turn::rounds])]
 
 
@@ -169,11 +173,11 @@ def least(queries: int, rounds: int) -> int:
     return -(-min(LEAST, queries) // rounds)
 
 
-def rotation(points: Sequence[T], turn: int, rounds: int) -> Iterator[T]:
-    """The points in the order of a round: each round starts elsewhere."""
-    start = turn * len(points) // max(1, rounds)
-    yield from points[start:]
-    yield from points[:start]
+def shuffled(points: Sequence[T], cell: str, turn: int) -> list[T]:
+    """The points in the order of a round: by chance, so that nobody always follows itself."""
+    order = list(points)
+    random.Random(f"{cell} {turn}").shuffle(order)
+    return order
 
 
 def allotment(limit: float | None, elapsed: float, cells: int) -> float | None:

@@ -10,12 +10,14 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
+from threading import Barrier, Thread
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from fanns.bench.running.processes import cpu_seconds, forget_peak, peak_bytes
 from fanns.bench.workloads.workload import load
 
 _BLOCK = 32  # filters bound at a time: a selector may be as large as the data set
+_LOOK = 1.0  # seconds between looks for the parent
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what an engine starts stays below this process
 
 
@@ -35,6 +38,8 @@ class Worker:
     """The verbs that the parent may ask for, in the order of their use."""
 
     engine: Engine
+    opened = False
+    pool: ThreadPoolExecutor | None = None
 
     def setup(
         self, engine: str, options: Mapping[str, Any], threads: int, workload: Path, share: Path
@@ -69,6 +74,7 @@ class Worker:
         if cores is not None:
             pin(cores)
         start = perf_counter()
+        self.opened = True
         self.engine.open(self.items, folder)
         return perf_counter() - start
 
@@ -95,7 +101,8 @@ class Worker:
             gc.enable()
 
     def close(self) -> None:
-        self.engine.close()
+        if self.opened:
+            self.engine.close()
 
     def _one_thread(self, order: Order) -> Turn:
         """Rows are read between the calls, before the engine reuses its buffers."""
@@ -104,6 +111,8 @@ class Worker:
         spent = 0.0
         for start in range(0, len(order.queries), _BLOCK):
             for call in self._calls(order, order.queries[start : start + _BLOCK]):
+                if order.mode == "end_to_end":
+                    self.engine.forget()
                 begin = perf_counter()
                 answer = call()
                 took = perf_counter() - begin
@@ -116,6 +125,8 @@ class Worker:
 
     def _many_threads(self, order: Order) -> Turn:
         """Threads take the next query as they become free; rows are read after the clock stops."""
+        self._warm_threads(order)
+        self.engine.forget()
         calls = self._calls(order, order.queries)
         begin = perf_counter()
         late = begin + order.limit
@@ -127,13 +138,29 @@ class Worker:
             answer = calls[place]()
             return (perf_counter() - start) * 1e6, answer
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            done = [one for one in pool.map(work, range(len(calls))) if one is not None]
+        done = [one for one in self._pool().map(work, range(len(calls))) if one is not None]
         seconds = perf_counter() - begin
         read = _Reader(self.engine)
         for _, answer in done:
             read(answer)
         return read.turn([micros for micros, _ in done], seconds)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads that live as long as the worker, and so does what engines keep for each."""
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(self.threads)
+        return self.pool
+
+    def _warm_threads(self, order: Order) -> None:
+        """Searches in every thread, so that each has its connection or buffers before the clock."""
+        together = Barrier(self.threads)
+
+        def warm(_: int) -> None:
+            together.wait()
+            for call in self._calls(order, order.warm):
+                call()
+
+        list(self._pool().map(warm, range(self.threads)))
 
     def _calls(self, order: Order, queries: NDArray[np.int64]) -> list[Callable[[], Any]]:
         """The searches, ready to be timed; filters are bound before in mode "prepared"."""
@@ -215,9 +242,17 @@ def serve(connection: Connection) -> None:
         connection.send(reply)
 
 
+def _leave_with_parent(parent: int) -> None:
+    """Ends this process and its group when the parent is gone, even within a long search."""
+    while os.getppid() == parent:
+        sleep(_LOOK)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
 def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
     serve(Connection(int(sys.argv[1])))
 
 

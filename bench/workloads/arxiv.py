@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,7 @@ def corpus(folder: Path, rows: int, queries: int, seed: int = 0) -> Corpus:
 
     Raises InputError when the folder has not got them, or not in these columns.
     """
-    files = sorted(folder.glob("papers-*.parquet"))
-    if not files or not (folder / "queries.parquet").is_file():
-        raise InputError(f"{folder} has no papers-*.parquet and queries.parquet")
+    files, asking = _files(folder)
     tables, left = [], rows
     for file in files:
         if left <= 0:
@@ -42,7 +41,7 @@ def corpus(folder: Path, rows: int, queries: int, seed: int = 0) -> Corpus:
         left -= tables[-1].num_rows
     if left > 0:
         raise InputError(f"{folder} has {rows - left} records, fewer than {rows}")
-    items, asked = pa.concat_tables(tables), _read(folder / "queries.parquet").slice(0, queries)
+    items, asked = pa.concat_tables(tables), _read(asking).slice(0, queries)
     return Corpus(
         vectors=np.ascontiguousarray(vectors(items), np.float32),
         attributes=attributes(items),
@@ -51,6 +50,23 @@ def corpus(folder: Path, rows: int, queries: int, seed: int = 0) -> Corpus:
         source=f"arXiv records, the first {rows}",
         seed=seed,
     )
+
+
+def origin(folder: Path) -> str:
+    """Tells folders of records apart, by the names and sizes of their files. Raises InputError when
+    the folder has not got them.
+    """
+    papers, asking = _files(folder)
+    sizes = "\n".join(f"{file.name} {file.stat().st_size}" for file in [*papers, asking])
+    return f"arXiv records {hashlib.sha256(sizes.encode()).hexdigest()[:16]}"
+
+
+def _files(folder: Path) -> tuple[list[Path], Path]:
+    """papers-*.parquet in the order of their names, and queries.parquet."""
+    papers, asking = sorted(folder.glob("papers-*.parquet")), folder / "queries.parquet"
+    if not papers or not asking.is_file():
+        raise InputError(f"{folder} has no papers-*.parquet and queries.parquet")
+    return papers, asking
 
 
 def _read(file: Path) -> pa.Table:

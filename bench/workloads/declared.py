@@ -113,15 +113,15 @@ def corpus(data: Path, declared: Declared, queries: Path | None, count: int = QU
     """
     items = table(data)
     _check(items, declared, data)
+    vectors = _vectors(items, declared.vector, data)
     if queries is not None:
         asked = table(queries).slice(0, count)
+        wanted = _vectors(asked, declared.vector, queries)
     else:
-        items, asked = _held_out(items, min(count, items.num_rows // 10), declared.seed)
+        kept, drawn = _held_out(len(items), min(count, len(items) // 10), declared.seed)
+        items, asked = items.take(pa.array(kept)), items.take(pa.array(drawn))
+        vectors, wanted = vectors[kept], vectors[drawn]
     known = [name for name in _columns(declared.filters) if name in asked.column_names]
-    vectors, wanted = (
-        _vectors(items, declared.vector, data),
-        _vectors(asked, declared.vector, queries or data),
-    )
     if vectors.shape[1] != wanted.shape[1]:
         raise InputError(
             f"the queries have {wanted.shape[1]} dimensions, the items {vectors.shape[1]}"
@@ -147,12 +147,12 @@ def table(path: Path) -> pa.Table:
         raise InputError(f"{path} cannot be read as Parquet or Arrow: {error}") from error
 
 
-def _held_out(items: pa.Table, count: int, seed: int) -> tuple[pa.Table, pa.Table]:
+def _held_out(rows: int, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that stay, and `count` that become queries."""
     if count < 2:
-        raise InputError(f"{items.num_rows} rows are too few to hold queries out of: give queries")
-    order = np.random.default_rng([seed, 9]).permutation(items.num_rows)
-    asked, kept = np.sort(order[:count]), np.sort(order[count:])
-    return items.take(pa.array(kept)), items.take(pa.array(asked))
+        raise InputError(f"{rows} rows are too few to hold queries out of: give queries")
+    order = np.random.default_rng([seed, 9]).permutation(rows)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def _columns(filters: Declaration) -> list[str]:
@@ -177,19 +177,26 @@ def _check(items: pa.Table, declared: Declared, data: Path) -> None:
 
 
 def _vectors(items: pa.Table, column: str, path: Path) -> NDArray[np.float32]:
-    """float32[n, d] of a column of lists that are all of one length."""
+    """float32[n, d] of a column of lists that are all of one length, of finite numbers."""
     if column not in items.column_names:
         raise InputError(f"{path} has no column {column!r} of vectors: name it by vector = ...")
     rows = items[column]
+    if not len(rows):
+        raise InputError(f"{path} has no rows")
     wrong = InputError(f"{path}: column {column!r} is not one of vectors of one length")
     if not _listed(rows.type):
         raise wrong
     flat = pa.concat_arrays([chunk.flatten() for chunk in rows.chunks])
-    width = len(flat) // max(1, len(rows))
+    width = len(flat) // len(rows)
     lengths = np.asarray(pc.list_value_length(rows).fill_null(-1))
-    if rows.null_count or not len(rows) or np.any(lengths != width) or flat.null_count:
+    if rows.null_count or not width or np.any(lengths != width) or flat.null_count:
         raise wrong
-    return np.ascontiguousarray(np.asarray(flat), np.float32).reshape(-1, width)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.ascontiguousarray(np.asarray(flat), np.float32).reshape(-1, width)
+        sums = np.einsum("ij->i", found, dtype=np.float64)  # finite where all its numbers are
+    if len(bad := np.flatnonzero(~np.isfinite(sums))):
+        raise InputError(f"{path}: vector {bad[0]} holds NaN, or what float32 has as infinite")
+    return found
 
 
 def _listed(kind: pa.DataType) -> bool:

@@ -33,9 +33,12 @@ _SYNTHETIC = re.compile(r"synthetic-([1-9]\d{0,8})x([1-9]\d{0,3})")
 
 
 class Recipe(NamedTuple):
-    """How a named workload is made: its data, and its short list of cells."""
+    """How a named workload is made: its data, what tells that data from other data, and its short
+    list of cells.
+    """
 
     corpus: Callable[[], Corpus]
+    origin: Callable[[], str]
     short: tuple[str, ...]
 
     def cells(self, full: bool) -> list[Asked]:
@@ -58,19 +61,21 @@ def recipe(name: str, data: Path | None = None) -> Recipe:
     FANNS_BENCH_DATA. Raises InputError for a name that there is not, or without a folder.
     """
     if name == "quick":
-        return Recipe(lambda: synthetic.corpus(10_000, 64, 300), QUICK)
+        return Recipe(lambda: synthetic.corpus(10_000, 64, 300), _simulated, QUICK)
     if found := _ARXIV.fullmatch(name):
-        given = data or os.environ.get("FANNS_BENCH_DATA")
-        if not given:
+        given = _records(data)
+        if given is None:
             raise InputError(
                 f"{name} is made from arXiv records: name the folder that holds "
                 "papers-*.parquet and queries.parquet by --data or FANNS_BENCH_DATA"
             )
         rows = 1_000 * int(found[1])
-        return Recipe(lambda: arxiv.corpus(Path(given), rows, QUERIES), SHORT)
+        return Recipe(
+            lambda: arxiv.corpus(given, rows, QUERIES), lambda: arxiv.origin(given), SHORT
+        )
     if found := _SYNTHETIC.fullmatch(name):
         size = int(found[1]), int(found[2])
-        return Recipe(lambda: synthetic.corpus(*size, QUERIES), SHORT)
+        return Recipe(lambda: synthetic.corpus(*size, QUERIES), _simulated, SHORT)
     raise InputError(
         f"no workload is called {name!r}: expected quick, arxiv-<thousands>k such as arxiv-100k, "
         "synthetic-<rows>x<dimensions>, or the folder of one"
@@ -85,7 +90,8 @@ def named(
     say: Callable[[str], None] | None = None,
     report: Report | None = None,
 ) -> Path:
-    """The folder of a named workload, which is made if it is not there or of another edition.
+    """The folder of a named workload, which is made if it is not there, or of another edition
+    or other data. One of real records stays as it is where no folder of them is given.
 
     Args:
         full: every cell that the data can give, in a workload of its own, `<name>-full`.
@@ -94,16 +100,21 @@ def named(
     """
     own = f"{name}-full" if full else name
     folder = bench_folder() / "workloads" / own
-    if is_name(name) and _edition(folder) == making.EDITION:
+    made = _transforms(folder) if is_name(name) else []
+    current = made[:1] == [making.EDITION]
+    if current and _ARXIV.fullmatch(name) and _records(data) is None:
         return folder
     found = recipe(name, data)
+    origin = found.origin()
+    if current and origin in made:
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{own}-", dir=folder.parent))
     try:
         corpus, kept = making.plan(
             found.corpus(), synthetic.DECLARATION, found.cells(full), say or _silent, report
         )
-        making.make(work / own, corpus, kept, own, report=report)
+        making.make(work / own, corpus, kept, own, report=report, origin=origin)
         if folder.exists():
             shutil.rmtree(folder)
         os.rename(work / own, folder)
@@ -112,13 +123,25 @@ def named(
     return folder
 
 
-def _edition(folder: Path) -> str | None:
-    """The edition of the filters in a folder; None where there is no finished workload."""
+def _records(data: Path | None) -> Path | None:
+    """The folder of arXiv records: the one that is given, else FANNS_BENCH_DATA."""
+    given = data or os.environ.get("FANNS_BENCH_DATA")
+    return Path(given) if given else None
+
+
+def _simulated() -> str:
+    return synthetic.EDITION
+
+
+def _transforms(folder: Path) -> list[str]:
+    """The edition of the filters in a folder, and of its data; empty where there is no finished
+    workload.
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return next(iter(manifest["transforms"]), None)
+        return list(manifest["transforms"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return []
 
 
 def _silent(message: str) -> None:

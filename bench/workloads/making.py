@@ -88,9 +88,11 @@ def make(
     name: str,
     depth: int = truth.DEPTH,
     report: truth.Report | None = None,
+    origin: str | None = None,
 ) -> Path:
     """Answer the queries of planned cells exactly and write the workload. Items get row numbers as
-    ids. Raises InputError when there is no cell.
+    ids. origin: what tells the corpus from others, for the manifest. Raises InputError when there
+    is no cell.
     """
     if not cells:
         raise InputError("no cell is left: the data gives none of the filters that were asked for")
@@ -129,7 +131,7 @@ def make(
         source=corpus.source,
         model=corpus.model,
         seed=corpus.seed,
-        transforms=[EDITION],
+        transforms=[EDITION] if origin is None else [EDITION, origin],
     )
 
 

@@ -92,7 +92,7 @@ def _read(folder: Path, metric: str) -> Arrays:
     rows = pc.index_in(truth["id"], value_set=items["id"].combine_chunks())
     if rows.null_count:
         raise InputError(f"{folder}: truth.parquet names ids that items.parquet does not have")
-    counts = np.bincount(np.asarray(truth["query"]), minlength=len(queries))
+    counts = np.bincount(_asked(truth["query"], len(queries)), minlength=len(queries))
     return Arrays(
         vectors,
         queries,
@@ -100,6 +100,20 @@ def _read(folder: Path, metric: str) -> Arrays:
         np.asarray(truth["distance"]).astype(np.float64),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
+
+
+def _asked(column: pa.ChunkedArray, queries: int) -> NDArray[np.int64]:
+    """The numbers of queries that the truth has. InputError for what is none of them."""
+    if not pa.types.is_integer(column.type) or column.null_count:
+        found = "nulls" if column.null_count else column.type
+        raise InputError(f"truth.parquet has {found} for numbers of queries")
+    numbers = np.asarray(column)
+    outside = (numbers < 0) | (numbers >= queries)
+    if outside.any():
+        raise InputError(
+            f"truth.parquet names query {numbers[outside][0]}: there are {queries}, counted from 0"
+        )
+    return numbers.astype(np.int64)
 
 
 def _vectors(table: pa.Table, what: str, metric: str) -> NDArray[np.float32]:

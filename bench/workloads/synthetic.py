@@ -10,6 +10,10 @@ from fanns.bench.workloads.board import Corpus, Declaration
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors
 
+# Raise it when `corpus` gives other rows, queries or attributes than before for the same size:
+# named workloads are then made anew.
+EDITION = "fanns.datasets.arxiv_like, edition 1"
+
 # Of arXiv's records, real or simulated, and of what `attributes` derives from them.
 DECLARATION = Declaration(
     equality=("primary_category", "archive", "number_of_sub_categories", "has_comments"),

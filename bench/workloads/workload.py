@@ -172,13 +172,14 @@ def load(path: str | os.PathLike[str], share: Path | None = None) -> Workload:
         raise WorkloadError(f"{folder} cannot be read as a workload: {error}") from error
     _check_queries(queries, embedding=False)
     metadata = pq.read_schema(folder / "queries.parquet").metadata or {}
+    told = _depth(folder, metadata)
     matches = np.asarray(queries["matches"]).astype(np.int64)
     try:
         arrays = mapped.arrays(folder, share or folder / ".mapped", fingerprint, manifest["metric"])
         params = typed_params.read(queries["where"], queries["params"], attributes.schema)
     except (OSError, pa.ArrowException, KeyError, InputError) as error:
         raise WorkloadError(f"{folder}: {error}") from error
-    depth = int(metadata.get(_DEPTH, 0)) or int(np.diff(arrays.offsets).max(initial=0))
+    depth = told or int(np.diff(arrays.offsets).max(initial=0))
     _check_truth(folder, arrays, matches, depth, attributes.num_rows)
     return Workload(
         name=metadata.get(_NAME, folder.resolve().name.encode()).decode(),
@@ -246,6 +247,14 @@ def _normalised(table: pa.Table, what: str) -> pa.Table:
         return table
     column = pa.FixedSizeListArray.from_arrays(pa.array(unit.reshape(-1)), unit.shape[1])
     return table.set_column(table.schema.get_field_index("embedding"), "embedding", column)
+
+
+def _depth(folder: Path, metadata: Mapping[bytes, bytes]) -> int:
+    """How many true neighbours the queries' metadata tells of; 0 where it does not."""
+    told = metadata.get(_DEPTH, b"0")
+    if not told.isdigit() or len(told) > 9:
+        raise WorkloadError(f"{folder}: its depth is {told!r}, expected a count")
+    return int(told)
 
 
 def _check_truth(
