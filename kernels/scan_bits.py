@@ -70,9 +70,10 @@ def scan_bits(
     shortlist held every selected row.
     """
     limit = np.int64(shortlist)
-    if max_work > 0 and limit > max(max_work // 3, 1):
-        limit = np.int64(max(max_work // 3, 1))
-    codes_limit = max(max_work - 2 * limit, 1)  # the shortlist is compared once more, or twice
+    if max_work > 0 and limit > max_work // 3:
+        limit = np.int64(max_work // 3 + (max_work < 3))
+    # The shortlist is compared twice more: by int8 codes and in full precision.
+    codes_limit = np.int64(max_work - 2 * limit)
     place = np.int64(2 * (signs.shape[1] // 64))
     block = np.empty(BLOCK, np.int32)
     keys = np.empty(2 * limit + SLACK + BLOCK + 1, np.float64)

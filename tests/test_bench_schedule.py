@@ -107,7 +107,8 @@ def test_the_slowest_engine_gives_up_settings_until_the_rest_fits() -> None:
 def test_each_query_is_in_one_round() -> None:
     queries = np.arange(100, 907)
     found = parts(queries, 800, 5)
-    assert sorted(np.concatenate(found)) == list(range(100, 900))
+    assert len(set(np.concatenate(found)) & set(range(100, 907))) == 800
+    assert any((np.diff(part) < 0).any() for part in found)  # a prefix is a sample
     assert {len(part) for part in found} == {160}
     assert sum(len(part) > 0 for part in parts(queries, 3, 5)) == 3
 

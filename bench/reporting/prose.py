@@ -20,9 +20,10 @@ METHOD = (
     "its sweep tried; the best peer is the fastest of all other engines. Oracles, which know the "
     "filter beforehand, are shown apart and are no peers.",
     "A ratio above 1 says that {ours} is faster. Its interval (95 %) is a t interval over the "
-    "logarithms of the ratios in paired rounds: all engines take turns in an order by chance, "
-    "and answer queries of the same random part in a round, as many of it as their time allows. Faster and slower are said only where the interval leaves out 1. The "
-    "ratio is the geometric mean over rounds, and may differ a little from that of the two rates.",
+    "logarithms of the ratios in paired rounds: all engines take turns in an order by chance, and "
+    "answer queries of the same random part in a round, as many of it as their time allows. "
+    "Faster and slower are said only where the interval leaves out 1. The ratio is the geometric "
+    "mean over rounds, and may differ a little from that of the two rates.",
     "End to end includes binding the parameters and evaluating the filter; with prepared filters "
     "the engine's own form of the filter exists before the clock starts. End to end no engine may "
     "remember a filter that it has seen.",
