@@ -178,6 +178,33 @@ def test_declarations_that_do_not_fit_the_data(
         declared.corpus(files / "items.parquet", declared.declared(given), None)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2", "ip"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_vectors_of_numbers_that_are_not_finite(files: Path, metric: str, value: float) -> None:
+    told = declared.declared({"vector": "vector", "metric": metric})
+    good = shop(400)
+    rows = good["vector"].to_pylist()
+    rows[7][3] = rows[9][0] = value
+    at = good.schema.get_field_index("vector")
+    bad = good.set_column(at, "vector", pa.array(rows, pa.list_(pa.float64())))
+    pq.write_table(bad, files / "bad.parquet")
+    for data, queries in (("bad", "items"), ("items", "bad"), ("bad", None)):
+        with pytest.raises(InputError, match=r"bad\.parquet: vector 7 holds NaN, or"):
+            declared.corpus(
+                files / f"{data}.parquet", told, files / f"{queries}.parquet" if queries else None
+            )
+
+
+def test_tables_without_rows(files: Path) -> None:
+    told = declared.declared({"vector": "vector"})
+    pq.write_table(shop(1).slice(1), files / "none.parquet")
+    for data, queries in (("none", "items"), ("items", "none"), ("none", None)):
+        with pytest.raises(InputError, match=r"none\.parquet has no rows"):
+            declared.corpus(
+                files / f"{data}.parquet", told, files / f"{queries}.parquet" if queries else None
+            )
+
+
 def test_files_that_cannot_be_read(files: Path) -> None:
     (files / "bad.toml").write_text("equality = [")
     with pytest.raises(InputError, match=r"bad\.toml cannot be read as a declaration"):

@@ -1,5 +1,6 @@
 """Filters of every family: what they promise, against DuckDB and exact distances."""
 
+import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fanns.bench.workloads import drafts, families, grid, making, synthetic
 from fanns.bench.workloads.board import Corpus, Declaration
 from fanns.bench.workloads.grid import asked, matching
 from fanns.bench.workloads.workload import Workload, load
-from fanns.datasets import exact
+from fanns.datasets import arxiv_like, exact
 from fanns.errors import InputError
 
 CELLS = (
@@ -236,10 +238,46 @@ def test_named_workloads_are_made_once(tmp_path: Path, monkeypatch: pytest.Monke
     families.named("synthetic-2000x8")
     assert (folder / "manifest.json").stat().st_mtime_ns != stamp
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    stamp = (folder / "manifest.json").stat().st_mtime_ns
+    monkeypatch.setattr(synthetic, "EDITION", "another")
+    families.named("synthetic-2000x8")
+    assert (folder / "manifest.json").stat().st_mtime_ns != stamp
     with pytest.raises(InputError, match="FANNS_BENCH_DATA"):
         families.named("arxiv-100k")
     with pytest.raises(InputError, match="no workload is called"):
         families.named("nothing")
+
+
+def test_records_of_another_folder_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FANNS_BENCH_DIR", str(tmp_path))
+    monkeypatch.delenv("FANNS_BENCH_DATA", raising=False)
+    monkeypatch.setattr(families, "QUERIES", 20)
+    monkeypatch.setattr(grid, "SHORT", ("none",))
+    for seed, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        pq.write_table(
+            arxiv_like.items(1_000 + seed, 8, seed), tmp_path / name / "papers-0.parquet"
+        )
+        pq.write_table(arxiv_like.items(20, 8, 9), tmp_path / name / "queries.parquet")
+    manifest = families.named("arxiv-1k", data=tmp_path / "one") / "manifest.json"
+    first = manifest.read_text()
+    stamp = manifest.stat().st_mtime_ns
+    families.named("arxiv-1k")
+    families.named("arxiv-1k", data=tmp_path / "one")
+    assert manifest.stat().st_mtime_ns == stamp
+    families.named("arxiv-1k", data=tmp_path / "two")
+    assert manifest.read_text() != first
+    # One that does not tell its data stays where no folder is given, and only there.
+    told = json.loads(first)
+    manifest.write_text(json.dumps({**told, "transforms": told["transforms"][:1]}))
+    stamp = manifest.stat().st_mtime_ns
+    families.named("arxiv-1k")
+    assert manifest.stat().st_mtime_ns == stamp
+    monkeypatch.setenv("FANNS_BENCH_DATA", str(tmp_path / "one"))
+    families.named("arxiv-1k")
+    assert manifest.read_text() == first
 
 
 def test_real_records(arxiv_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,19 @@
 
 import csv
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from fanns.bench.cli_formats import export, import_
-from fanns.bench.formats import arxiv_fanns, bigann, exchange
+from fanns.bench.formats import arxiv_fanns, bigann, exchange, spmat
 from fanns.bench.formats.cells import file_name
 from fanns.bench.formats.hostile import FormatError
 from fanns.bench.workloads import workload as workloads
@@ -368,6 +370,30 @@ def test_hostile_arxiv(
     path.write_text("\n".join([*lines[:1], *filter(None, [line]), *lines[2:]]) + "\n")
     with pytest.raises(FormatError, match=message):
         exchange.write(arxiv_fanns.read(tmp_path / "a"), tmp_path / "w")
+
+
+@pytest.mark.parametrize("large", [2**31 - 1, 2**31, 2**40])
+def test_tags_that_int32_cannot_hold_are_numbered(
+    tmp_path: Path, rng: np.random.Generator, large: int
+) -> None:
+    bigann_folder(tmp_path / "a", rng)
+    run(import_, "bigann", tmp_path / "a", "-o", tmp_path / "w", "--depth", K)
+    small = workloads.load(tmp_path / "w")
+    tags = np.unique([tag for one in small.attributes["tags"].to_pylist() for tag in one]).tolist()
+    grown = {tag: large - tags[-1] + tag for tag in tags}
+    lists = [[grown[tag] for tag in one] for one in small.attributes["tags"].to_pylist()]
+    params: list[Any] = [
+        {"tags": [grown.get(tag, 5) for tag in one["tags"]]} for one in small.params
+    ]
+    changed = replace(small, attributes=pa.table({"tags": lists}), params=params)
+    (tmp_path / "b").mkdir()
+    bigann.write(changed, [cell.name for cell in small.cells], tmp_path / "b")
+    words = (tmp_path / "b" / "tags.tags.txt").read_text().split()
+    assert words == [str(grown[tag]) for tag in tags]
+    (base,) = (tmp_path / "b").glob("base.metadata.*")
+    found = spmat.read(base)
+    assert found.columns == len(tags) + 1
+    assert [int(words[at]) for at in found.values] == [tag for one in lists for tag in sorted(one)]
 
 
 def test_cells_that_do_not_fit_are_named(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -136,6 +136,30 @@ def test_altered_and_incomplete_folders_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (lambda q: pa.array([-1, *q[1:]], pa.int32()), "names query -1: there are 8"),
+        (lambda q: pa.array([*q[:-1], 2**31 - 1], pa.int32()), "names query 2147483647"),
+        (lambda q: pa.array([None, *q[1:]], pa.int32()), "has nulls for numbers of queries"),
+        (lambda q: pa.array(q, pa.float64()), "has double for numbers of queries"),
+    ],
+)
+def test_truth_of_queries_that_there_are_not(tmp_path: Path, numbers: Any, message: str) -> None:
+    items, queries, answers = tables()
+    asked = numbers(answers["query"].to_pylist())
+    write(tmp_path, items, queries, answers.set_column(0, "query", asked), "cosine", depth=10)
+    with pytest.raises(WorkloadError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("depth", ["ten", "-1", "1.5", "", "9" * 5_000])
+def test_depths_that_are_none(tmp_path: Path, depth: Any) -> None:
+    write(tmp_path, *tables(), "cosine", depth=depth)
+    with pytest.raises(WorkloadError, match="its depth is"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda t: t.drop_columns("near"), "no column 'near'"),

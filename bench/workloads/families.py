@@ -101,12 +101,12 @@ def named(
     own = f"{name}-full" if full else name
     folder = bench_folder() / "workloads" / own
     made = _transforms(folder) if is_name(name) else []
-    current = made[:1] == [making.EDITION]
-    if current and _ARXIV.fullmatch(name) and _records(data) is None:
+    keep = _ARXIV.fullmatch(name) and _records(data) is None
+    if keep and made[:1] == [making.EDITION]:
         return folder
     found = recipe(name, data)
     origin = found.origin()
-    if current and origin in made:
+    if made == [making.EDITION, origin]:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{own}-", dir=folder.parent))
