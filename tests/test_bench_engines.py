@@ -144,7 +144,7 @@ def recall_of(items: Items, where: str | None, params: Any, k: int, found: list[
             continue
         true = np.sort(distances(items.vectors[passing], query, items.metric))[:k]
         mine = distances(items.vectors[rows], query, items.metric)
-        assert np.all(np.diff(mine) >= -1e-5)
+        assert np.all(np.diff(mine) >= -1e-3)  # usearch orders by 16-bit floats
         shares.append(np.count_nonzero(mine <= true[-1] + 1e-6) / len(true))
     return float(np.mean(shares)) if shares else 1.0
 
