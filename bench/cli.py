@@ -200,6 +200,7 @@ def _config(
     import psutil
 
     from fanns.bench.engines import registry
+    from fanns.bench.machine import limits
     from fanns.bench.running.config import MODES, RunConfig
 
     if quick and (full or workload is not None):
@@ -212,7 +213,7 @@ def _config(
     usual = _QUICK_LIMIT if quick else None if full else _SHORT_LIMIT
     minutes = usual if time_limit is None else time_limit
     most = None if full else 3 if quick else 5
-    memory = psutil.virtual_memory().total
+    memory = min(psutil.virtual_memory().total, limits()["memory_bytes"] or sys.maxsize)
     return RunConfig(
         workload=workload or ("quick" if quick else "arxiv-100k"),
         data=data,

@@ -36,13 +36,17 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run will do: its workload, the cells asked for, the engines, absent ones too."""
+    """What a run will do: its workload, the cells asked for, the engines, absent ones too.
+
+    told: what making the workload left out, if it was made just now.
+    """
 
     config: RunConfig
     folder: Path
     workload: Workload
     cells: list[Cell]
     contestants: list[Contestant]
+    told: Sequence[str] = ()
 
     @property
     def build_threads(self) -> int:
@@ -55,17 +59,19 @@ def prepare(config: RunConfig, report: Report | None = None) -> Setup:
     Raises InputError for a name that is unknown, and WorkloadError for a folder without workload.
     """
     contestants = enlist(config.engines, config.settings)
+    told: list[str] = []
     path = Path(config.workload)
     if not (path / "manifest.json").exists():
         from fanns.bench.workloads.families import named
 
-        path = named(str(config.workload), config.full, config.data, report=report)
+        name = str(config.workload)
+        path = named(name, config.full, config.data, say=told.append, report=report)
     loaded = workload.load(path)
     cells = [one for one in loaded.cells if _asked(one.name, config.cells)]
     if not cells:
         known = ", ".join(cell.name for cell in loaded.cells)
         raise InputError(f"no cell matches {' '.join(config.cells)}; there are: {known}")
-    return Setup(config, path, loaded, cells, contestants)
+    return Setup(config, path, loaded, cells, contestants, told)
 
 
 def run(config: RunConfig, folder: str | os.PathLike[str], report: Report | None = None) -> Run:
@@ -95,6 +101,9 @@ class _Session:
         self.results = _open(setup, folder)
         self.report = report
         self.began = began
+        self.before = self.results.header["seconds"]  # of earlier calls
+        self.told = [*self.results.header.get("told", []), *setup.told]
+        self.results.header["told"] = self.told
         self.steps = len(self.contestants) + len(setup.cells)
         self.done = 0
         self.place = Place(
@@ -184,22 +193,27 @@ class _Session:
             measured.measure(self.contestants, budget)
             self.results.add_cell(cell.name, measured.samples(), measured.problems)
             self.results.header["cuts"] += [list(cut) for cut in measured.cuts]
+            self._remark([one.name for one in cells[number + 1 :]])
             self.results.save()
             self.done += 1
             self._tell(f"{cell.name} done")
         return []
 
     def _finish(self, left_out: Sequence[str]) -> None:
-        header = self.results.header
-        header["notes"] = cuts.sentences(header["cuts"], self.config.seconds)
-        if left_out:
-            header["notes"].insert(
-                0, f"The time limit left out these cells: {', '.join(left_out)}."
-            )
-        header["seconds"] += monotonic() - self.began
+        self._remark(left_out)
         self.results.finish(_now(), complete=not left_out)
         if not left_out:
             shutil.rmtree(self.results.folder / "indexes", ignore_errors=True)
+
+    def _remark(self, left_out: Sequence[str]) -> None:
+        """Notes what readers must know, and the time so far, as if the run ended here."""
+        header = self.results.header
+        header["notes"] = [
+            *self.told,
+            *([f"These cells are left out: {', '.join(left_out)}."] if left_out else []),
+            *cuts.sentences(header["cuts"], self.config.seconds),
+        ]
+        header["seconds"] = self.before + monotonic() - self.began
 
     def _save_builds(self) -> None:
         self.results.set_builds([contestant.row for contestant in self.contestants])
