@@ -210,7 +210,7 @@ class _Session:
         header = self.results.header
         header["notes"] = [
             *self.told,
-            *([f"These cells are left out: {', '.join(left_out)}."] if left_out else []),
+            *([f"This run left out these cells: {', '.join(left_out)}."] if left_out else []),
             *cuts.sentences(header["cuts"], self.config.seconds),
         ]
         header["seconds"] = self.before + monotonic() - self.began
