@@ -24,8 +24,9 @@ from fanns.bench.reporting.looks import (
     look,
     rounded,
 )  # fmt: skip
-from fanns.bench.reporting.ratios import RECALLS, Comparison, Point, Verdict, wrong
+from fanns.bench.reporting.ratios import RECALLS, Comparison, Point, Verdict
 from fanns.bench.reporting.wording import percent, spread, times
+from fanns.bench.running.metrics import wrong
 
 Cell = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from fanns.bench.running.metrics import student
+from fanns.bench.running.metrics import student, wrong
 
 RECALLS = (0.80, 0.90, 0.95, 0.99)
 PEERS = ("engine", "exact")
@@ -84,11 +84,6 @@ class Summary:
     mean: float | None  # geometric, over the cells that have a ratio
     lowest: float | None
     highest: float | None
-
-
-def wrong(point: Point) -> bool:
-    """Whether a point returned rows that fail the filter, or that are no rows."""
-    return bool((point["violations"] or 0) > 0 or (point["invalid"] or 0) > 0)
 
 
 class Measurements:

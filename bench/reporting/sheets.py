@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fanns.bench.reporting.ratios import Comparison, Measurements, Summary, Verdict, wrong
+from fanns.bench.reporting.ratios import Comparison, Measurements, Summary, Verdict
 from fanns.bench.reporting.wording import mode_name, percent, signed, spread, times
+from fanns.bench.running.metrics import wrong
 
 Row = Mapping[str, Any]
 VERDICTS: tuple[Verdict, ...] = (

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fanns.bench.reporting.ratios import Measurements, wrong
+from fanns.bench.reporting.ratios import Measurements
 from fanns.bench.reporting.sheets import Row, Sheet
 from fanns.bench.reporting.wording import mode_name, percent, scrub, scrubbed
+from fanns.bench.running.metrics import wrong
 
 _NONE = "-"
 _MANY = 6  # cells that one line of a table names

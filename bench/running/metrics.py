@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import exp, log, sqrt
 from typing import Any, NamedTuple
 
@@ -128,3 +128,8 @@ def latencies(micros: Floats) -> dict[str, float | None]:
         "p95_us": float(p95),
         "p99_us": float(p99),
     }
+
+
+def wrong(point: Mapping[str, Any]) -> bool:
+    """Whether a point returned rows that fail the filter, or that are no rows."""
+    return bool((point["violations"] or 0) > 0 or (point["invalid"] or 0) > 0)

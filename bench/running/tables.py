@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fanns.bench.running.metrics import wrong
 from fanns.bench.running.results import Run
 from fanns.bench.running.runner import Setup
 
@@ -64,11 +65,6 @@ def show_plan(setup: Setup) -> None:
         cells.add_row(cell.name, share, cell.correlation, count, cell.where or "")
     console.print(engines)
     console.print(cells)
-
-
-def wrong(point: dict[str, Any]) -> bool:
-    """Whether a point has rows that no right answer has."""
-    return bool(point["violations"] > 0 or point["invalid"] > 0)
 
 
 def _title(run: Run) -> str:
