@@ -18,11 +18,11 @@ LINE = 64  # bytes of a cache line, at which records start
 
 
 class BitCodes:
-    """The signs of each row's rotated distance from the mean, and two numbers (RaBitQ, one bit).
+    """The signs of each row's rotated distance from its cluster's centre, and two numbers (RaBitQ).
 
     - `records` uint64[n, S]: see `kernels/bits.py`
     - `signs` float32[rounds, D]: the rotation; D = d rounded up to 64
-    - `mean` float32[d]: what is subtracted first, that of `Int8Codes`
+    - `mean` float32[d]: what queries are relative to, that of `Int8Codes`
     """
 
     def __init__(self, arrays: Mapping[str, Array], mean: Array, metric: int) -> None:
@@ -39,18 +39,24 @@ class BitCodes:
         vectors: DenseVectors,
         mean: Array,
         seed: int,
+        offsets: Array,
+        centroids: Array,
         threads: int | None = 1,
         progress: Callable[[int], None] | None = None,
     ) -> BitCodes:
-        """Encode all rows; the same records for any number of threads."""
+        """Encode all rows, which stand in cluster order; the same records for any threads.
+
+        offsets int64[c + 1]: where clusters begin, none of them empty; centroids float32[c, d].
+        """
         signs = frozen(random_signs(vectors.d, seed))
         _, width = record_words(vectors.d)
         records = _aligned(vectors.n, width)
         factors = records.view(np.float32)
-        fixed = (vectors.exact, vectors.norms, vectors.metric, frozen(mean), signs)
+        rows = (vectors.exact, vectors.norms, vectors.metric)
+        relative = (frozen(mean), signs, frozen(offsets), frozen(centroids))
 
         def task(start: int, stop: int) -> None:
-            encode_bits(*fixed, start, stop, records, factors)
+            encode_bits(*rows, *relative, start, stop, records, factors)
 
         run_chunks(task, vectors.n, CHUNK, threads, progress)
         return cls({"records": records, "signs": signs}, mean, vectors.metric)
@@ -74,11 +80,22 @@ class BitCodes:
         place = 2 * (self.signs.shape[1] // 64)
         return bool(np.isfinite(self.factors[:, place : place + 2]).all())
 
-    def estimates(self, query: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The estimated keys of all rows, float64[n]: see `kernels/bits.py`."""
+    def estimates(
+        self,
+        query: npt.NDArray[np.float32],
+        offsets: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.float64],
+        slack: npt.NDArray[np.float64] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """The estimated keys of all rows, float64[n]: see `kernels/bits.py`.
+
+        offsets int64[c + 1]: where clusters begin; starts float64[c]: the key of each centre;
+        slack float64[c]: what makes a bound from below of the estimates of a cluster.
+        """
         keys = np.empty(self.n, np.float64)
-        rest = (self.mean, self.signs, self.records, self.factors, keys)
-        estimate(query, self.metric, *rest)
+        slack = np.zeros(len(starts)) if slack is None else slack
+        rest = (self.mean, self.signs, self.records, self.factors)
+        estimate(query, self.metric, *rest, frozen(offsets), frozen(starts), frozen(slack), keys)
         return keys
 
 

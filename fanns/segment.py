@@ -17,6 +17,7 @@ import pyarrow as pa
 from fanns.attributes import AttributeIndex
 from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
+from fanns.centroids import Centroids
 from fanns.clusters import cluster_order
 from fanns.codes import ALIGNMENT, Int8Codes
 from fanns.errors import CorruptIndexError, InputError
@@ -188,15 +189,26 @@ class Segment:
 
     @cached_property
     def clusters(self) -> Clusters:
-        offsets = self.arrays["clusters/offsets"]
-        good = offsets[0] == 0 and offsets[-1] == self.n and not np.any(np.diff(offsets) < 0)
-        if not good or len(offsets) != len(self.arrays["clusters/centroids"]) + 1:
+        offsets, centroids = self.arrays["clusters/offsets"], self.arrays["clusters/centroids"]
+        count = len(centroids)
+        self._check_shapes(
+            {
+                "clusters/offsets": ((count + 1,), "int64"),
+                "clusters/centroids": ((count, self.vectors.d), "float32"),
+            }
+        )
+        if offsets[0] != 0 or offsets[-1] != self.n or np.any(np.diff(offsets) < 0):
             raise CorruptIndexError("clusters/offsets: not a partition of the rows")
-        return Clusters(offsets, self.arrays["clusters/centroids"])
+        return Clusters(offsets, centroids)
+
+    @cached_property
+    def centroids(self) -> Centroids:
+        return Centroids(*self.clusters, self.codes.mean)
 
     @cached_property
     def scan(self) -> ScanPath:
-        return ScanPath(self.vectors, self.codes, self.ids.ties, self.bits)
+        bits = None if self.bits is None else (self.bits, self.centroids)
+        return ScanPath(self.vectors, self.codes, self.ids.ties, bits)
 
     @property
     def has_graph(self) -> bool:
@@ -336,7 +348,7 @@ def build_segment(
     _put(arrays, "vectors", vectors.arrays())
     codes = Int8Codes.build(vectors, threads)
     _put(arrays, "codes", codes.arrays())
-    bits = BitCodes.build(vectors, codes.mean, seed, threads)
+    bits = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads)
     if bits.usable:
         _put(arrays, "bits", bits.arrays())
     tell("attributes", 0, 1)

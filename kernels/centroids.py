@@ -23,7 +23,7 @@ def center_key(
     codes: Array, scale: Array, square: Array, cluster: Integer, code: Array, parameters: Array
 ) -> float:
     """The key of a centre (module docstring) for a query prepared by `int8.prepare_query`."""
-    return code_key(codes, scale, square, cluster, code, parameters)  # type: ignore[no-any-return]
+    return code_key(codes, scale, square, cluster, code, parameters)
 
 
 @inner

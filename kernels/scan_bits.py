@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from fanns.kernels.bits import PARAMETERS, PLANES, bits_key, prepare_bits
+from fanns.kernels.centroids import center_key
 from fanns.kernels.int8 import PARAMETERS as INT8_PARAMETERS
 from fanns.kernels.int8 import code_key, key_error, prepare_query
 from fanns.kernels.intrinsics import prefetch_row, read_clock
@@ -50,6 +51,10 @@ def scan_bits(
     records: Array,
     factors: Array,
     signs: Array,
+    bounds: Array,
+    centre_codes: Array,
+    centre_scale: Array,
+    centre_square: Array,
     codes: Array,
     scale: Array,
     square: Array,
@@ -66,8 +71,8 @@ def scan_bits(
 ) -> None:
     """Estimate the distance of every selected row, then compare a shortlist in full precision.
 
-    As `scan.scan_codes`, with the arrays of `BitCodes`. The status is EXACT only when the
-    shortlist held every selected row.
+    As `scan.scan_codes`, with the arrays of `BitCodes` and `Centroids`. The status is EXACT only
+    when the shortlist held every selected row.
     """
     limit = np.int64(shortlist)
     if max_work > 0 and limit > max_work // 3:
@@ -86,6 +91,8 @@ def scan_bits(
     for number in range(queries.shape[0]):
         query = queries[number]
         prepare_bits(query, metric, mean, signs, planes, parameters)
+        prepare_query(query, metric, mean, code, int8)
+        cluster, end, start = np.int64(-1), np.int64(0), 0.0
         size: Integer = np.int64(0)
         position: Integer = np.int64(0)
         work, complete, threshold = np.int64(0), True, math.inf
@@ -105,7 +112,14 @@ def scan_bits(
                 if i + RECORDS_AHEAD < filled:
                     prefetch_row(records, block[i + RECORDS_AHEAD])
                 row = np.int64(block[i])
-                key = bits_key(records, factors, place, row, planes, parameters)
+                if row >= end:  # rows come in order, and so do the clusters they stand in
+                    while row >= end:
+                        cluster += 1
+                        end = bounds[cluster + 1]
+                    start = center_key(
+                        centre_codes, centre_scale, centre_square, cluster, code, int8
+                    )
+                key = start + bits_key(records, factors, place, row, planes, parameters, 0.0)
                 keys[size], key_rows[size] = key, row
                 size += key < threshold
             work += filled
@@ -120,7 +134,6 @@ def scan_bits(
             size = limit
         best_rows, best = out_rows[number], out_distances[number]
         # The int8 codes order the shortlist, and tell when full precision can stop.
-        prepare_query(query, metric, mean, code, int8)
         for i in range(min(size, CODES_AHEAD)):
             prefetch_row(codes, key_rows[i])
         for i in range(size):

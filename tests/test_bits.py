@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 
 import fanns
 from fanns.bit_codes import BitCodes
+from fanns.centroids import Centroids
+from fanns.clusters import cluster_order
 from fanns.codes import Int8Codes
-from fanns.kernels.bits import encode_bits, record_words
-from fanns.kernels.distance import COSINE, IP, L2
+from fanns.kernels.bits import SPREAD, encode_bits, record_words
+from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.intrinsics import clock_ns
-from fanns.kernels.jit import Array
+from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs, rotate_rows
 from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, NO_BUDGET, Budget
 from fanns.paths.scan import ScanParameters, ScanPath
@@ -22,12 +26,40 @@ from fanns.vectors import DenseVectors
 from tests.test_scan import METRICS, nearest, oracle, select, whole_numbers
 
 
+def unit(rows: Array, metric: int) -> Array:
+    """x' of `kernels/bits.py`, float64."""
+    wide = np.asarray(rows, np.float64)
+    if metric != COSINE:
+        return wide
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return wide / np.where(lengths > 0, lengths, 1.0)
+
+
+def parted(array: Array, metric: int) -> tuple[Array, Array]:
+    """Runs of 1, 2, 3, ... rows as clusters: offsets int64[c + 1], centroids float32[c, d]."""
+    n = len(array)
+    ends = np.cumsum(np.arange(1, n + 2))
+    offsets = np.concatenate([[0], ends[ends < n], [n][: n > 0]]).astype(np.int64)
+    means = [
+        unit(array[start:stop], metric).mean(axis=0) for start, stop in itertools.pairwise(offsets)
+    ]
+    return offsets, np.array(means, np.float32).reshape(len(means), array.shape[1])
+
+
 def make(array: Array, metric: int, ties: Array | None = None) -> tuple[ScanPath, BitCodes]:
     store = DenseVectors.from_array(array, metric)
     codes = Int8Codes.build(store)
-    bits = BitCodes.build(store, codes.mean, 1)
+    clusters = parted(array, metric)
+    bits = BitCodes.build(store, codes.mean, 1, *clusters)
     ties = np.arange(len(array), dtype=np.int64) if ties is None else ties
-    return ScanPath(store, codes, ties, bits), bits
+    return ScanPath(store, codes, ties, (bits, Centroids(*clusters, codes.mean))), bits
+
+
+def centre_keys(query: Array, centres: Array, metric: int) -> tuple[Array, Array]:
+    """A and |q' - c| of `kernels/bits.py`, exactly."""
+    query, centres = unit(query, metric), centres.astype(np.float64)
+    gaps = np.linalg.norm(query - centres, axis=1)
+    return (gaps**2 if metric == L2 else -(centres @ query)), gaps
 
 
 def clustered(n: int, d: int, seed: int) -> Array:
@@ -52,61 +84,89 @@ def test_the_rotation_keeps_products_and_spreads_values(d: int) -> None:
     assert (np.abs(one) < 0.5).all()  # no direction is left standing out
 
 
-def test_the_estimate_is_unbiased_and_within_its_bound() -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_estimate_is_unbiased_and_within_its_bound(metric: int) -> None:
     """Gao and Long 2024, theorem 3.2: a normal error, whose size follows from row and query.
 
     The query's 4 bits add a little to it: 93.5 % are within 1.9 sizes where 94.3 % would be.
     """
-    d, rotations = 256, 100
-    rows, queries = clustered(1000, d, 1), clustered(1, d, 2)
-    store = DenseVectors.from_array(rows, IP)
+    d, n, rotations = 256, 400, 60
+    rows, query = clustered(n, d, 1), clustered(1, d, 2)[0]
+    rows = rows[cluster_order(rows, metric, 0)[0]]
+    store = DenseVectors.from_array(rows, metric)
+    offsets, centres = parted(rows, metric)
+    starts, gaps = centre_keys(query, centres, metric)
     mean = Int8Codes.build(store).mean
-    truth = -(rows.astype(np.float64) @ queries[0])
-    errors, within = np.empty((rotations, len(rows))), np.zeros(2)
-    z = rows - mean
-    reach = np.linalg.norm(queries[0] - mean) * np.linalg.norm(z, axis=1)
+    z = unit(rows, metric) - np.repeat(centres, np.diff(offsets), axis=0)
+    gap, length = np.repeat(gaps, np.diff(offsets)), np.linalg.norm(z, axis=1)
+    between = unit(query, metric) - unit(rows, metric)
+    truth = (
+        (between**2).sum(axis=1) if metric == L2 else -(unit(rows, metric) @ unit(query, metric))
+    )
+    keep = length > 1e-6  # a cluster's only row is its centre
+    errors, within, below = np.empty((rotations, n)), np.zeros(2), 0.0
     for seed in range(rotations):
-        bits = BitCodes.build(store, mean, seed)
-        errors[seed] = bits.estimates(queries[0]) - truth
-        # cos is the cosine of the angle between a row and its code: factor = |z| / (cos sqrt(D)).
-        cos = np.linalg.norm(z, axis=1) / (bits.factors[:, 2 * d // 64] * np.sqrt(d))
-        size = reach * np.sqrt(1 / cos**2 - 1) / np.sqrt(d - 1)
+        bits = BitCodes.build(store, mean, seed, offsets, centres)
+        keys = bits.estimates(query, offsets, starts)
+        errors[seed] = (keys - truth) / (2 if metric == L2 else 1)
+        # cos is the cosine of the angle between a row and its code: f = |z| / (cos sqrt(D)).
+        cos = length[keep] / (bits.factors[keep, 2 * d // 64] * np.sqrt(d))
+        size = gap[keep] * length[keep] * np.sqrt(1 / cos**2 - 1) / np.sqrt(d - 1)
         for place, epsilon in enumerate((1.9, 3.0)):
-            within[place] += (np.abs(errors[seed]) <= epsilon * size).mean() / rotations
-    assert 0.93 <= within[0] <= 0.955 and within[1] >= 0.995
-    spread = errors.std() / np.sqrt(rotations)
-    # Of 1,000 means of 100 errors, none is far from zero; nor is the mean of all.
-    assert np.abs(errors.mean(axis=0)).max() < 5 * spread
+            within[place] += (np.abs(errors[seed, keep]) <= epsilon * size).mean() / rotations
+        bounds = bits.estimates(query, offsets, starts, 1.9 * SPREAD * gaps)
+        below += (bounds <= truth)[keep].mean() / rotations
+    np.testing.assert_allclose(errors[:, ~keep], 0, atol=1e-5)
+    assert 0.92 <= within[0] <= 0.955 and within[1] >= 0.994
+    assert 0.955 <= below <= 0.98
+    spread = errors.std(axis=0)[keep] / np.sqrt(rotations)
+    # Of 400 means of 60 errors, none is far from zero; nor is the mean of all.
+    assert (np.abs(errors.mean(axis=0))[keep] < 5 * spread).all()
     assert abs(errors.mean()) < 0.1 * errors.std()
 
 
-def test_records_hold_what_their_description_says() -> None:
-    rows = clustered(50, 100, 4)
-    store = DenseVectors.from_array(rows, L2)
-    mean = np.zeros(100, np.float32)
-    bits = BitCodes.build(store, mean, 0)
-    turned = np.zeros((50, 128), np.float32)
-    turned[:, :100] = rows
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [1, 7, 100, 500])
+def test_records_hold_what_their_description_says(d: int, metric: int) -> None:
+    rows = clustered(50, d, 4)
+    store = DenseVectors.from_array(rows, metric)
+    offsets, centres = parted(rows, metric)
+    mean = np.linspace(-1, 1, d).astype(np.float32)
+    bits = BitCodes.build(store, mean, 0, offsets, centres)
+    signs, width = record_words(d)
+    assert bits.records.shape == (50, width) and bits.records.ctypes.data % 64 == 0
+    c = np.repeat(centres, np.diff(offsets), axis=0).astype(np.float64)
+    z = unit(rows, metric) - c
+    turned, shift = (np.zeros((50, 64 * signs), np.float32) for _ in range(2))
+    turned[:, :d], shift[:, :d] = z, c - mean
     rotate_rows(turned, bits.signs)
-    packed = np.packbits(turned > 0, axis=1, bitorder="little").view(np.uint64)
-    assert record_words(100) == (2, 8) and bits.records.shape == (50, 8)
-    np.testing.assert_array_equal(bits.records[:, :2], packed)
-    squared = (rows.astype(np.float64) ** 2).sum(axis=1)
-    np.testing.assert_allclose(bits.factors[:, 4], squared / np.abs(turned).sum(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(bits.factors[:, 5], squared, rtol=1e-6)
-    assert bits.records.ctypes.data % 64 == 0 and not bits.records[:, 3:].any()
+    rotate_rows(shift, bits.signs)
+    words = bits.records[:, :signs].copy().view(np.uint8)
+    ones = np.unpackbits(words, axis=1, bitorder="little")
+    clear = np.abs(turned) > 1e-5  # rounding may turn the sign of less
+    np.testing.assert_array_equal(ones[clear], (turned > 0)[clear])
+    s = 2.0 * ones - 1
+    squared, length = (z**2).sum(axis=1), (turned * s).sum(axis=1)
+    f = np.where(squared > 1e-9, squared / np.maximum(length, 1e-12), 0)
+    second = squared if metric == L2 else -(c * z).sum(axis=1)
+    second = second + (2 if metric == L2 else 1) * f * (shift * s).sum(axis=1)
+    np.testing.assert_allclose(bits.factors[:, 2 * signs], f, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bits.factors[:, 2 * signs + 1], second, rtol=1e-4, atol=1e-4)
+    assert not bits.records[:, signs + 1 :].any()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_builds_are_the_same_whatever_the_threads(threads: int) -> None:
     store = DenseVectors.from_array(clustered(5000, 48, 1), COSINE)
     mean = Int8Codes.build(store).mean
-    one = BitCodes.build(store, mean, 7, threads)
-    whole = BitCodes.build(store, mean, 7, 2)
+    clusters = parted(store.vectors, COSINE)
+    one = BitCodes.build(store, mean, 7, *clusters, threads)
+    whole = BitCodes.build(store, mean, 7, *clusters, 2)
     np.testing.assert_array_equal(one.records, whole.records)
     records = np.zeros_like(one.records)
-    fixed = (store.exact, store.norms, COSINE, one.mean, one.signs)
-    encode_bits(*fixed, 100, 200, records, records.view(np.float32))
+    rows = (store.exact, store.norms, COSINE)
+    relative = (one.mean, one.signs, frozen(clusters[0]), frozen(clusters[1]))
+    encode_bits(*rows, *relative, 100, 200, records, records.view(np.float32))
     np.testing.assert_array_equal(records[100:200], one.records[100:200])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanns.bit_codes import BitCodes
+from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
@@ -36,19 +37,36 @@ class ScanParameters(NamedTuple):
 class ScanPath:
     """Scan of a segment: exact, or int8 codes with a shortlist in full precision.
 
-    `ties` int64[n] orders rows of equal distance (the id, or the rank of a string id).
+    `ties` int64[n] orders rows of equal distance (the id, or the rank of a string id). One-bit
+    codes come with the clusters that they are relative to.
     """
 
     name = "scan"
 
     def __init__(
-        self, vectors: DenseVectors, codes: Int8Codes, ties: Array, bits: BitCodes | None = None
+        self,
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        ties: Array,
+        bits: tuple[BitCodes, Centroids] | None = None,
     ) -> None:
         self._n, self._metric = vectors.n, vectors.metric
         self._ties = frozen(ties)
         self._full = (vectors.exact, vectors.norms, vectors.metric, self._ties)
         self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
-        self._bits = None if bits is None else (bits.records, bits.factors, bits.signs)
+        self._bits: tuple[Array, Array, Array, Array, Array, Array, Array] | None = None
+        if bits is not None:
+            records, clusters = bits
+            bounds, codes_, scale, square, _ = clusters.arrays
+            self._bits = (
+                records.records,
+                records.factors,
+                records.signs,
+                bounds,
+                codes_,
+                scale,
+                square,
+            )
 
     def search(
         self,
