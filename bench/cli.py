@@ -26,6 +26,7 @@ _ELSEWHERE = {
     "report": "fanns.bench.cli_report:report",
     "compare": "fanns.bench.cli_report:compare",
     "gate": "fanns.bench.cli_report:gate",
+    "kernels": "fanns.bench.cli_proofs:kernels",
 }
 _SHORT_LIMIT, _QUICK_LIMIT = 40.0, 2.75  # minutes
 

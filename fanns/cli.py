@@ -34,7 +34,7 @@ def cli() -> None:
       1    failed
       2    usage: a wrong option, or a filter that cannot be evaluated
       3    corrupt: not an index, or one that is damaged
-      4    check: recall is below --min-recall; bench gate: a ratio is below its floor
+      4    check: recall is below --min-recall; bench: a ratio is below its floor, a bar is missed
       5    query: fewer than k hits under --strict
       130  interrupted
 

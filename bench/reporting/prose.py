@@ -44,11 +44,11 @@ def markdown(found: Findings) -> str:
     parts += ["## Summary", *_headlines(found)]
     for mode in found.modes:
         parts += _mode(found, mode)
-    parts += ["## Builds and memory", _table(sheets_run.builds(found.builds, found.raw))]
+    parts += ["## Builds and memory", table(sheets_run.builds(found.builds, found.raw))]
     parts += _problems(found)
-    parts += ["## Cells", _table(sheets.cells(found.cells.values()))]
+    parts += ["## Cells", table(sheets.cells(found.cells.values()))]
     parts += ["## Method", "\n".join(f"- {text.format(ours=found.ours)}" for text in METHOD)]
-    parts += ["## Machine, versions, configuration", _table(sheets_run.facts(circumstances(found)))]
+    parts += ["## Machine, versions, configuration", table(sheets_run.facts(circumstances(found)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,7 +122,7 @@ def _headlines(found: Findings) -> Iterable[str]:
     for mode in found.modes:
         yield headline(found, mode, RECALL)
         if lines := found.summaries_of(mode, RECALL):
-            yield _table(sheets.summary(lines))
+            yield table(sheets.summary(lines))
 
 
 def _mode(found: Findings, mode: str) -> list[str]:
@@ -131,14 +131,14 @@ def _mode(found: Findings, mode: str) -> list[str]:
     if comparisons := found.of(mode, RECALL):
         parts += [
             f"At recall {RECALL:g}:",
-            _table(sheets.ratios(comparisons, found.cells, found.ours)),
+            table(sheets.ratios(comparisons, found.cells, found.ours)),
             "The ratio at each recall, and the best peer there:",
-            _table(sheets.recalls(one for one in found.comparisons if one.mode == mode)),
+            table(sheets.recalls(one for one in found.comparisons if one.mode == mode)),
         ]
     every = sheets.engines(
         found.measured, list(found.cells), found.engines, mode, RECALL, found.problems
     )
-    return [*parts, every_engine(RECALL), _table(every)]
+    return [*parts, every_engine(RECALL), table(every)]
 
 
 def every_engine(recall: float) -> str:
@@ -152,20 +152,20 @@ def _wrong(found: Findings) -> list[str]:
     sheet = sheets_run.wrong_answers(found.measured)
     if not sheet.rows:
         return []
-    return [f"**Wrong answers.** {WRONG}", _table(sheet)]
+    return [f"**Wrong answers.** {WRONG}", table(sheet)]
 
 
 def _problems(found: Findings) -> list[str]:
     parts = ["## Problems"]
     absent, problems = sheets_run.absent(found.builds), sheets_run.problems(found.problems)
     if absent.rows:
-        parts += ["Engines without an index:", _table(absent)]
+        parts += ["Engines without an index:", table(absent)]
     if problems.rows:
-        parts += ["Cells that an engine did not answer:", _table(problems)]
+        parts += ["Cells that an engine did not answer:", table(problems)]
     return parts if len(parts) > 1 else [*parts, "None."]
 
 
-def _table(sheet: Sheet) -> str:
+def table(sheet: Sheet) -> str:
     """A Markdown table; numbers to the right, lost cells in bold."""
     line = ["---" if i < sheet.words else "---:" for i in range(len(sheet.heads))]
     rows = [list(map(_cell, sheet.heads)), line]

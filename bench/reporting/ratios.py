@@ -132,13 +132,10 @@ class Measurements:
     def interval(self, ours: Point, peer: Point) -> Interval:
         """How many times faster ours is: a 95 % t interval over the logarithms of paired rounds."""
         a, b = self._rounds.get(_key(ours), {}), self._rounds.get(_key(peer), {})
-        logs = [math.log(a[r] / b[r]) for r in sorted(a.keys() & b.keys())]
-        if len(logs) < 2:
-            return Interval(ours["qps"] / peer["qps"], None, None, len(logs))
-        mean = sum(logs) / len(logs)
-        variance = sum((x - mean) ** 2 for x in logs) / (len(logs) - 1)
-        reach = student(len(logs) - 1) * math.sqrt(variance / len(logs))
-        return Interval(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), len(logs))
+        common = sorted(a.keys() & b.keys())
+        if len(common) < 2:
+            return Interval(ours["qps"] / peer["qps"], None, None, len(common))
+        return paired([a[r] for r in common], [b[r] for r in common])
 
     def compare(self, cell: str, mode: str, recall: float, ours: str) -> Comparison:
         """`ours` against the fastest peer."""
@@ -160,6 +157,19 @@ class Measurements:
         if own:
             return "peers_not_reached"
         return "ours_not_reached" if peer else "none_reached"
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """How many times `theirs` is contained in `ours`, both above 0 and round by round: the
+    geometric mean, with a 95 % t interval over the logarithms of the rounds' ratios.
+    """
+    logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
+    mean = sum(logs) / len(logs)
+    if len(logs) < 2:
+        return Interval(math.exp(mean), None, None, len(logs))
+    variance = sum((x - mean) ** 2 for x in logs) / (len(logs) - 1)
+    reach = student(len(logs) - 1) * math.sqrt(variance / len(logs))
+    return Interval(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach), len(logs))
 
 
 def compare(

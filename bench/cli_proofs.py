@@ -1,0 +1,104 @@
+"""The commands of `fanns bench` that show one thing each, with bars that are met or missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fanns.cli_options import progress, quiet_option, say
+from fanns.cli_output import render
+
+if TYPE_CHECKING:
+    from fanns.bench.proofs.findings import Finding
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+BAR_MISSED = 4
+COUNT = click.IntRange(min=1)
+
+
+def proof_options(command: Command) -> Command:
+    """-o, --check and -q."""
+    for option in (
+        quiet_option,
+        click.option("--check", is_flag=True, help="Exit with 4 when a bar is missed."),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder for the same as Markdown and CSV.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def rounds_option(command: Command) -> Command:
+    return click.option(
+        "--rounds", type=COUNT, default=5, show_default=True, help="Interleaved rounds."
+    )(command)
+
+
+@click.command()
+@click.option(
+    "--rows", type=COUNT, default=100_000, show_default=True, help="Rows to scan, simulated."
+)
+@click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
+@click.option(
+    "--int8-rows",
+    type=COUNT,
+    help="Rows of the int8 scan. [default: codes of twice the last cache]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="For each comparison.",
+)
+@rounds_option
+@proof_options
+def kernels(
+    rows: int,
+    dimensions: int,
+    int8_rows: int | None,
+    seconds: float,
+    rounds: int,
+    **rest: Any,
+) -> None:
+    """Measure single kernels, against memory and faiss's.
+
+    On one core: the masked int8 scan against reading as many bytes in order, the one-bit scan
+    against faiss's IndexRaBitQFastScan.
+
+    \b
+      fanns bench kernels --check
+    """
+    from fanns.bench.proofs import kernels as proof
+    from fanns.bench.proofs.kernel_int8 import rows_beyond_caches
+    from fanns.bench.proofs.kernel_rates import Pace
+
+    sizes = proof.Sizes(rows, dimensions, int8_rows or rows_beyond_caches(dimensions))
+    with progress(rest["quiet"]) as report:
+        found = proof.run(sizes, Pace(rounds, seconds), report)
+    _end(found, **rest)
+
+
+def _end(found: Finding, output: Path | None, check: bool, quiet: bool) -> None:
+    """Print what was found, write it where asked to, and judge it."""
+    from fanns.bench.proofs.findings import bars_sheet, write
+
+    say("\n".join(found.setting), quiet)
+    for heading, sheet in found.sheets:
+        click.echo(f"{heading}\n{render(sheet.heads, sheet.rows)}\n")
+    told = bars_sheet(found.bars)
+    click.echo(render(told.heads, told.rows))
+    if output is not None:
+        say("\n".join(map(str, write(found, output))), quiet)
+    missed = sum(not bar.met for bar in found.bars)
+    if missed:
+        say(f"{missed} of {len(found.bars)} bars are not met", quiet)
+    if check and missed:
+        click.get_current_context().exit(BAR_MISSED)

@@ -1,0 +1,48 @@
+"""The scan of one-bit codes against faiss's IndexRaBitQFastScan, in rows a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanns.bench.proofs.findings import Bar, at_least
+from fanns.bench.proofs.kernel_peers import rabitq_calls
+from fanns.bench.proofs.kernel_rates import Pace, Timed, compare
+from fanns.bit_codes import BitCodes
+from fanns.codes import Int8Codes
+from fanns.kernels.distance import COSINE
+from fanns.paths import NO_BUDGET
+from fanns.paths.scan import ScanParameters, ScanPath
+from fanns.selection import Selection
+from fanns.vectors import DenseVectors
+
+LEAST = 1.0
+SHORTLIST, K = 40, 10
+OURS = "one-bit scan, shortlist reranked"
+
+
+def measure(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], pace: Pace
+) -> tuple[list[dict[str, Any]], list[Bar]]:
+    """Records in rows a second, queries one at a time, and the bar.
+
+    Ours picks a shortlist and orders it by int8 codes and full precision; faiss gives as many
+    estimates.
+    """
+    rows = len(vectors)
+    held = DenseVectors.from_array(vectors, COSINE, threads=None)
+    codes = Int8Codes.build(held, threads=None)
+    bits = BitCodes.build(held, codes.mean, 0, threads=None)
+    path = ScanPath(held, codes, np.arange(rows, dtype=np.int64), bits)
+    selection, parameters = Selection.all(rows), ScanParameters(0, bits=SHORTLIST)
+    query = queries[:1]
+    timed = {
+        OURS: Timed(lambda: path.search(query, selection, K, parameters, NO_BUDGET), rows),
+    }
+    peers = {
+        name: Timed(call, rows) for name, call in rabitq_calls(vectors, query, SHORTLIST).items()
+    }
+    records, ratios = compare("one-bit", timed | peers, list(peers), "rows", pace)
+    return records, [at_least("one-bit scan against IndexRaBitQFastScan", ratios[OURS], LEAST)]
