@@ -94,8 +94,21 @@ def _sum(words: NDArray[np.uint64]) -> int:
     return total  # type: ignore[return-value]
 
 
+def _sum_four(words: NDArray[np.uint64]) -> int:
+    """The same from four places at once, which keeps more of the memory's lines on their way."""
+    part = words.shape[0] // 4
+    total = np.uint64(0)
+    for place in range(part):
+        total += words[place] + words[part + place]
+        total += words[2 * part + place] + words[3 * part + place]
+    for place in range(4 * part, words.shape[0]):
+        total += words[place]
+    return total  # type: ignore[return-value]
+
+
 READERS: dict[str, Callable[[NDArray[np.uint64]], Any]] = {
     "numba": njit(nogil=True)(_sum),
+    "numba, four places at once": njit(nogil=True)(_sum_four),
     "numpy": np.add.reduce,
 }
-"""Ways to read bytes in order; the faster one is what the machine can do."""
+"""Ways to read bytes in order; the fastest one is what the machine can do."""
