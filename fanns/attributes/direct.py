@@ -1,47 +1,56 @@
-"""The short way from parameter values to a small selection, without a tree in between.
+"""The short way from parameter values to a selection, without a tree in between.
 
 Binding a tree, putting it in canonical form and evaluating it costs several times what a small
-selection then costs to search. Where a filter is a conjunction of comparisons and list memberships
-over indexed columns, and its values are of the columns' own types, their codes are looked up at
-once: the smallest part gives its rows, and the others are tested on those. Whatever else comes
-(another filter, another type of value, null, no small part) is left to the general way, which
-also has the errors to raise.
+selection then costs to search. Where a filter is a conjunction of comparisons, memberships and list
+look-ups over indexed columns, and its values are of the columns' own types, their codes are looked
+up at once: the smallest part gives its rows, and the others are tested on those. Whatever else
+comes (another filter, another type of value, null) is left to the general way, which also has the
+errors to raise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
-from fanns.attributes import intervals
-from fanns.attributes.dictionary import compare
+from fanns.attributes import intervals, lookup
 from fanns.attributes.index import AttributeIndex
 from fanns.attributes.intervals import Bounds
 from fanns.attributes.lists import ListColumn
 from fanns.attributes.scalar import ScalarColumn
-from fanns.expressions import And, Column, Compare, ListHas, Node, Parameter
+from fanns.expressions import And, Column, Compare, In, ListHas, Node, Parameter
 from fanns.schema import ColumnType
 from fanns.selection import Selection
 
-EPOCH = date(1970, 1, 1).toordinal()
 Values = Mapping[str, Any]
 Find = Callable[[Values], Bounds | None]
+FindAll = Callable[[Values], list[Bounds] | None]
+Found = TypeVar("Found")
 
 
 class Direct:
-    """A conjunction over one segment: for each column what to look up, or for a list's elements."""
+    """A conjunction over one segment.
 
-    __slots__ = ("_n", "_parts")
+    `scalars`: for each scalar column what to look up; the codes must be in all that is found.
+    `lists`: a list column and what to look up; its lists must meet each of the sets found.
+    """
 
-    def __init__(self, n: int, parts: list[tuple[ScalarColumn | ListColumn, list[Find]]]) -> None:
+    __slots__ = ("_lists", "_n", "_scalars")
+
+    def __init__(
+        self,
+        n: int,
+        scalars: list[tuple[ScalarColumn, list[Find]]],
+        lists: list[tuple[ListColumn, FindAll]],
+    ) -> None:
         self._n = n
-        self._parts = parts
+        self._scalars = scalars
+        self._lists = lists
 
     def select(self, values: Values) -> Selection | None:
         """The passing rows, or None where the general way must be taken."""
-        found = []
-        for column, finds in self._parts:
+        found: list[tuple[ScalarColumn | ListColumn, Bounds]] = []
+        for column, finds in self._scalars:
             bounds = finds[0](values)
             if bounds is None:
                 return None
@@ -50,94 +59,116 @@ class Direct:
                 if more is None:
                     return None
                 bounds = intervals.intersect(bounds, more)
-            found.append((column.postings.count(bounds) if bounds else 0, column, bounds))
-        if len(found) > 1:
-            found.sort(key=_first)
-        count, column, bounds = found[0]
-        if count == 0:
+            found.append((column, bounds))
+        for lists, find_all in self._lists:
+            sets = find_all(values)
+            if sets is None:
+                return None
+            for bounds in sets:
+                found.append((lists, bounds))
+        if len(found) == 1:
+            only, bounds = found[0]
+            return only.postings.select(bounds) if bounds else Selection.none(self._n)
+        return self._meet(found)
+
+    def _meet(self, found: list[tuple[ScalarColumn | ListColumn, Bounds]]) -> Selection:
+        """The rows of all parts, from the smallest on."""
+        parts = [
+            (column.postings.count(bounds) if bounds else 0, place)
+            for place, (column, bounds) in enumerate(found)
+        ]
+        parts.sort()
+        if parts[0][0] == 0:
             return Selection.none(self._n)
-        if count > self._n >> 4 and (len(found) > 1 or bounds[1] != bounds[0] + 1):
-            return None  # the general way works on bitmaps, and remembers what it made
+        column, bounds = found[parts[0][1]]
         selection = column.postings.select(bounds)
-        for _, column, bounds in found[1:]:
-            if isinstance(column, ScalarColumn):
+        for count, place in parts[1:]:
+            if selection.count == 0 or count == self._n:
+                break  # the rest, larger still, hold every row
+            column, bounds = found[place]
+            if isinstance(column, ScalarColumn) and selection.count <= self._n >> 4:
                 selection = column.filtered(selection, bounds)
             else:
                 selection = selection & column.postings.select(bounds)
         return selection
 
 
-def _first(part: tuple[int, Any, Any]) -> int:
-    return part[0]
-
-
 def direct(tree: Node, attributes: AttributeIndex) -> Direct | None:
     """The short way of an unbound tree over a segment's columns; None where there is none."""
     leaves = tree.args if isinstance(tree, And) else (tree,)
-    parts: dict[str, tuple[ScalarColumn | ListColumn, list[Find]]] = {}
-    lists = []
+    scalars: dict[str, tuple[ScalarColumn, list[Find]]] = {}
+    lists: list[tuple[ListColumn, FindAll]] = []
     for leaf in leaves:
         name = _name(leaf)
         if name is None or name not in attributes.indexed:
             return None
         column = attributes.column(name, None)
         kind = attributes.schema[name]
-        if isinstance(leaf, Compare) and isinstance(column, ScalarColumn):
+        if isinstance(column, ScalarColumn) and isinstance(leaf, Compare | In):
             find = _comparison(leaf, column, kind)
-            if find is not None:
-                parts.setdefault(name, (column, []))[1].append(find)
-                continue
-        elif isinstance(leaf, ListHas) and isinstance(column, ListColumn):
-            find = _membership(leaf, column, kind.item)
-            if find is not None:
-                lists.append((column, [find]))
-                continue
-        return None
-    return Direct(attributes.n, [*parts.values(), *lists])
+            if find is None:
+                return None
+            scalars.setdefault(name, (column, []))[1].append(find)
+        elif isinstance(column, ListColumn) and isinstance(leaf, ListHas):
+            find_all = _listed(leaf, column, kind.item)
+            if find_all is None:
+                return None
+            lists.append((column, find_all))
+        else:
+            return None
+    return Direct(attributes.n, list(scalars.values()), lists)
 
 
 def _name(leaf: Node) -> str | None:
-    """The column of a comparison of a column, or of a list membership."""
-    if isinstance(leaf, Compare) and isinstance(leaf.term, Column):
+    """The column of a comparison or membership of a column, or of a list look-up."""
+    if isinstance(leaf, Compare | In) and isinstance(leaf.term, Column):
         return leaf.term.name
     return leaf.column if isinstance(leaf, ListHas) else None
 
 
-def _comparison(leaf: Compare, column: ScalarColumn, kind: ColumnType) -> Find | None:
-    convert, op, dictionary = _converter(kind), leaf.op, column.dictionary
-    if convert is None or not isinstance(leaf.value, Parameter):
+def _comparison(leaf: Compare | In, column: ScalarColumn, kind: ColumnType) -> Find | None:
+    if isinstance(leaf, Compare):
+        return _given(leaf.value, lookup.comparison(column.dictionary, kind, leaf.op))
+    return _given(leaf.values, lookup.membership(column.dictionary, kind))
+
+
+def _listed(leaf: ListHas, column: ListColumn, kind: ColumnType) -> FindAll | None:
+    code = lookup.code_of(column.dictionary, kind)
+    if code is None:
         return None
-    name = leaf.value.name
 
-    def find(values: Values) -> Bounds | None:
-        value = convert(values[name])
-        return None if value is None else compare(dictionary, op, value)
+    def any_of(values: Any) -> list[Bounds] | None:
+        codes = lookup.codes_of(code, values)
+        return None if codes is None else [intervals.of_codes(sorted(codes - {-1}))]
 
-    return find
+    def all_of(values: Any) -> list[Bounds] | None:
+        codes = lookup.codes_of(code, values)
+        if codes is None:
+            return None
+        return [[]] if -1 in codes else [[found, found + 1] for found in codes]
+
+    return _given(leaf.values, any_of if leaf.op == "any" else all_of)
 
 
-def _membership(leaf: ListHas, column: ListColumn, kind: ColumnType) -> Find | None:
-    convert, dictionary = _converter(kind), column.dictionary
-    if convert is None or not isinstance(leaf.values, tuple) or len(leaf.values) != 1:
+def _given(
+    value: Any, look: Callable[[Any], Found | None] | None
+) -> Callable[[Values], Found | None] | None:
+    """A look-up of what a leaf compares with: a parameter, some of them, or what its text says."""
+    if look is None:
         return None
-    if not isinstance(leaf.values[0], Parameter):
-        return None
-    name = leaf.values[0].name
-
-    def find(values: Values) -> Bounds | None:
-        value = convert(values[name])
-        return None if value is None else compare(dictionary, "=", value)
-
-    return find
-
-
-def _converter(kind: ColumnType) -> Callable[[Any], Any] | None:
-    """From a value of the column's own type to its storage domain; None for any other value."""
-    if kind.kind == "string":
-        return lambda value: value if type(value) is str and value.isascii() else None
-    if kind.kind == "date":
-        return lambda value: value.toordinal() - EPOCH if type(value) is date else None
-    if kind.kind == "int":
-        low, high = kind.int_range()
-        return lambda value: value if type(value) is int and low <= value <= high else None
-    return None
+    if isinstance(value, Parameter):
+        name = value.name
+        return lambda values: look(values[name])
+    if isinstance(value, tuple) and any(isinstance(part, Parameter) for part in value):
+        parts = [part.name if isinstance(part, Parameter) else None for part in value]
+        if len(value) == 1:
+            only = value[0].name
+            return lambda values: look((values[only],))
+        return lambda values: look(
+            [
+                part if name is None else values[name]
+                for name, part in zip(parts, value, strict=True)
+            ]
+        )
+    fixed = look(value)
+    return None if fixed is None else lambda values: fixed

@@ -100,8 +100,15 @@ class Postings:
     def select(self, bounds: Bounds) -> Selection:
         """The rows with a code within the bounds."""
         n = self.n
-        if len(bounds) == 2 and bounds[1] == bounds[0] + 1:
-            return self.slot(bounds[0])
+        if len(bounds) == 2:
+            if bounds[1] == bounds[0] + 1:
+                return self.slot(bounds[0])
+            start, stop = self.offsets.item(bounds[0] + 1), self.offsets.item(bounds[1] + 1)
+            if self.single and stop - start <= n >> 6:
+                rows = self.rows[start:stop].copy()
+                rows.sort()
+                rows.setflags(write=False)
+                return Selection(n, stop - start, rows, None)
         total = self.count(bounds)
         if total == 0:
             return Selection.none(n)

@@ -1,0 +1,170 @@
+"""From the value of a parameter to codes of a column, in as little Python as may be.
+
+A look-up is made once for a column, and gives None for every value that binding has to judge: one
+of another type than the column's own, null, text that is not valid Unicode. Literals of a filter's
+text are looked up in the same way.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+from fanns.attributes import domain
+from fanns.attributes.dictionary import Dictionary, NumberDictionary, TextDictionary
+from fanns.attributes.intervals import Bounds, interval, of_codes
+from fanns.schema import ColumnType
+
+EPOCH = date(1970, 1, 1).toordinal()
+LOW_63_BITS = (1 << 63) - 1
+_DOUBLE, _SINGLE, _LONG = struct.Struct("<d"), struct.Struct("<f"), struct.Struct("<q")
+
+Key = Callable[[Any], int | None]
+Code = Callable[[Any], int | None]
+Find = Callable[[Any], Bounds | None]
+
+
+def code_of(dictionary: Dictionary, kind: ColumnType) -> Code | None:
+    """A look-up of one value's code, -1 where it does not occur; None for types left to binding."""
+    if isinstance(dictionary, TextDictionary):
+        return _text_code(dictionary)
+    key = _key_of(kind)
+    if key is None or not isinstance(dictionary, NumberDictionary):
+        return None
+    keys, size = _integers(dictionary), dictionary.size
+
+    def find(value: Any) -> int | None:
+        wanted = key(value)
+        if wanted is None:
+            return None
+        place = bisect_left(keys, wanted)
+        return place if place < size and keys[place] == wanted else -1
+
+    return find
+
+
+def comparison(dictionary: Dictionary, kind: ColumnType, op: str) -> Find | None:
+    """A look-up of the codes of the values for which `value_of(code) op value` holds."""
+    if op == "=":
+        code = code_of(dictionary, kind)
+        return None if code is None else _one(code)
+    if op not in ("<", "<=", ">", ">="):
+        return None
+    after = op in ("<=", ">")
+    text = isinstance(dictionary, TextDictionary)
+    rank = _text_rank(dictionary, after) if text else _number_rank(dictionary, kind, after)
+    if rank is None:
+        return None
+    size, below = dictionary.size, op[0] == "<"
+
+    def find(value: Any) -> Bounds | None:
+        place = rank(value)
+        if place is None:
+            return None
+        return interval(0, place) if below else interval(place, size)
+
+    return find
+
+
+def membership(dictionary: Dictionary, kind: ColumnType) -> Find | None:
+    """A look-up of the codes of those values of a list that occur."""
+    code = code_of(dictionary, kind)
+    if code is None:
+        return None
+
+    def find(values: Any) -> Bounds | None:
+        codes = codes_of(code, values)
+        return None if codes is None else of_codes(sorted(codes - {-1}))
+
+    return find
+
+
+def codes_of(code: Code, values: Any) -> set[int] | None:
+    """The codes of a list of at least one value, -1 among them where one does not occur."""
+    if type(values) not in (list, tuple) or not values:
+        return None
+    codes = {code(value) for value in values}
+    return None if None in codes else codes  # type: ignore[return-value]
+
+
+def _one(code: Code) -> Find:
+    def find(value: Any) -> Bounds | None:
+        found = code(value)
+        if found is None:
+            return None
+        return [found, found + 1] if found >= 0 else []
+
+    return find
+
+
+def _text_code(dictionary: TextDictionary) -> Code:
+    numbers = dictionary.numbers
+    if numbers is None:
+        return lambda value: dictionary.code(value) if _is_text(value) else None
+
+    def find(value: Any) -> int | None:
+        if type(value) is not str:
+            return None
+        found = numbers.get(value)
+        return found if found is not None or not value.isascii() else -1
+
+    return find
+
+
+def _text_rank(dictionary: Dictionary, after: bool) -> Code:
+    return lambda value: dictionary.rank(value, after) if _is_text(value) else None
+
+
+def _number_rank(dictionary: Dictionary, kind: ColumnType, after: bool) -> Code | None:
+    key = _key_of(kind)
+    if key is None or not isinstance(dictionary, NumberDictionary):
+        return None
+    keys, bisect = _integers(dictionary), bisect_right if after else bisect_left
+
+    def find(value: Any) -> int | None:
+        wanted = key(value)
+        return None if wanted is None else bisect(keys, wanted)
+
+    return find
+
+
+def _integers(dictionary: NumberDictionary) -> Sequence[int]:
+    """The keys as bisection likes them: without an array's element in between."""
+    return memoryview(dictionary.keys)  # type: ignore[arg-type]
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and value.isascii()
+
+
+def _key_of(kind: ColumnType) -> Key | None:
+    """From a value of the column's own type to its key (`domain.key_of`)."""
+    if kind.kind == "date":
+        return lambda value: value.toordinal() - EPOCH if type(value) is date else None
+    if kind.kind == "int":
+        low, high = kind.int_range()
+        shift = domain.UINT64_SHIFT if not kind.signed and kind.bits == 64 else 0
+        return lambda value: value - shift if type(value) is int and low <= value <= high else None
+    if kind.kind == "float" and kind.bits != 16:
+        return _double_key if kind.bits == 64 else _single_key
+    return None
+
+
+def _double_key(value: Any) -> int | None:
+    if type(value) is not float or value != value:
+        return None
+    bits: int = _LONG.unpack(_DOUBLE.pack(value + 0.0))[0]  # -0.0 + 0.0 is 0.0
+    return bits if bits >= 0 else bits ^ LOW_63_BITS
+
+
+def _single_key(value: Any) -> int | None:
+    """Rounded to the column's own precision, as binding does; None for what overflows it."""
+    if type(value) is not float:
+        return None
+    try:
+        return _double_key(_SINGLE.unpack(_SINGLE.pack(value))[0])
+    except OverflowError:
+        return None
