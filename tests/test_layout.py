@@ -34,7 +34,10 @@ FLOORS = [
     ],
     ["paths paths.*"],
     ["planner calibration"],
-    ["index segment building prepared requests execution persistence listing checking hits"],
+    [
+        "index segment building prepared requests execution persistence listing checking hits",
+        "product_keys key_hits key_masks key_usage",
+    ],
     ["cli cli_* __main__ text bench.*"],
 ]
 # Floors alone would allow these; nobody may: (importer, imported).
