@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "compare": "fanns.bench.cli_report:compare",
     "gate": "fanns.bench.cli_report:gate",
     "kernels": "fanns.bench.cli_proofs:kernels",
+    "grid": "fanns.bench.cli_proofs:grid",
 }
 _SHORT_LIMIT, _QUICK_LIMIT = 40.0, 2.75  # minutes
 

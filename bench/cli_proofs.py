@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 BAR_MISSED = 4
 COUNT = click.IntRange(min=1)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def proof_options(command: Command) -> Command:
@@ -27,7 +28,7 @@ def proof_options(command: Command) -> Command:
         click.option(
             "-o",
             "--output",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=FOLDER,
             help="Folder for the same as Markdown and CSV.",
         ),
     ):
@@ -84,6 +85,70 @@ def kernels(
     with progress(rest["quiet"]) as report:
         found = proof.run(sizes, Pace(rounds, seconds), report)
     _end(found, **rest)
+
+
+@click.command()
+@click.option(
+    "--workload",
+    metavar="NAME|DIR",
+    default="arxiv-100k",
+    show_default=True,
+    help="Its rows and queries; the grid draws filters of its own.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of arXiv records, for arxiv-*; default: FANNS_BENCH_DATA.",
+)
+@click.option("--queries", type=COUNT, default=100, show_default=True, help="Queries of each cell.")
+@click.option("-k", "ks", multiple=True, type=COUNT, help="Neighbours. [default: 1, 10, 100]")
+@click.option(
+    "--recall",
+    "recalls",
+    multiple=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Recall targets. [default: 0.9, 0.95, 0.99]",
+)
+@click.option(
+    "--selectivity",
+    "selectivities",
+    multiple=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Shares of the rows that pass. [default: ten from 0.001 to 1]",
+)
+@click.option("--index", type=FOLDER, help="Keep the index in this folder, and take it from there.")
+@rounds_option
+@proof_options
+def grid(
+    workload: str,
+    data: Path | None,
+    queries: int,
+    ks: tuple[int, ...],
+    recalls: tuple[float, ...],
+    selectivities: tuple[float, ...],
+    index: Path | None,
+    rounds: int,
+    **rest: Any,
+) -> None:
+    """Compare the planner's choices with every access path.
+
+    Over selectivity x correlation x k x recall: whether the path of the least predicted cost is
+    the fastest one, how much slower the chosen plan is than the fastest, and its recall.
+
+    \b
+      fanns bench grid --data DIR --check -o proofs
+      fanns bench grid --workload synthetic-20000x64 --queries 20
+    """
+    from fanns.bench.proofs import grid_judged
+    from fanns.bench.proofs.grid import KS, RECALLS, SELECTIVITIES, Axes, measure
+    from fanns.bench.proofs.rows import index_over, rows_of
+
+    rows = rows_of(workload, data).first(queries)
+    axes = Axes(selectivities or SELECTIVITIES, ks or KS, recalls or RECALLS)
+    with progress(rest["quiet"]) as report, index_over(rows, index) as held:
+        measured = list(measure(held, rows, axes, rounds, report))
+    setting = f"{rows.told}; {rounds} interleaved rounds, one thread."
+    _end(grid_judged.judge(measured, [setting]), **rest)
 
 
 def _end(found: Finding, output: Path | None, check: bool, quiet: bool) -> None:
