@@ -53,6 +53,13 @@ def rounds_option(command: Command) -> Command:
     help="Rows of the int8 scan. [default: codes of twice the last cache]",
 )
 @click.option(
+    "--half-keys",
+    type=click.IntRange(min=6),
+    default=1_000,
+    show_default=True,
+    help="Of each of two tables; all their pairs are the keys.",
+)
+@click.option(
     "--seconds",
     type=click.FloatRange(min=0),
     default=10.0,
@@ -65,6 +72,7 @@ def kernels(
     rows: int,
     dimensions: int,
     int8_rows: int | None,
+    half_keys: int,
     seconds: float,
     rounds: int,
     **rest: Any,
@@ -72,7 +80,7 @@ def kernels(
     """Measure single kernels, against memory and faiss's.
 
     On one core: the masked int8 scan against reading as many bytes in order, the one-bit scan
-    against faiss's IndexRaBitQFastScan.
+    against faiss's IndexRaBitQFastScan, product keys against scanning all pairs.
 
     \b
       fanns bench kernels --check
@@ -81,7 +89,7 @@ def kernels(
     from fanns.bench.proofs.kernel_int8 import rows_beyond_caches
     from fanns.bench.proofs.kernel_rates import Pace
 
-    sizes = proof.Sizes(rows, dimensions, int8_rows or rows_beyond_caches(dimensions))
+    sizes = proof.Sizes(rows, dimensions, int8_rows or rows_beyond_caches(dimensions), half_keys)
     with progress(rest["quiet"]) as report:
         found = proof.run(sizes, Pace(rounds, seconds), report)
     _end(found, **rest)

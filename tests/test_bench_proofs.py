@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fanns.bench.proofs import kernels
 from fanns.bench.proofs.findings import Bar, Finding, at_least, at_most, markdown, ratio, write
 from fanns.bench.proofs.kernel_int8 import CONTIGUOUS, last_cache, rows_beyond_caches
+from fanns.bench.proofs.kernel_keys import pairs
 from fanns.bench.proofs.kernel_peers import options, sub_quantizers
 from fanns.bench.proofs.kernel_rates import Pace, Timed, compare
 from fanns.bench.proofs.turns import take_turns
@@ -87,14 +89,21 @@ def test_the_int8_scan_is_measured_on_more_than_the_caches_hold() -> None:
     assert 0 < rows_beyond_caches(384) <= 2 * last_cache() // 384 + 1
 
 
+def test_all_pairs_are_scanned() -> None:
+    first, second = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones((4, 1), np.float32)
+    second *= np.arange(1, 5, dtype=np.float32)[:, None]
+    made = pairs(first, second)
+    assert made.shape == (12, 3) and made[2 * 4 + 3].tolist() == [4, 5, 4]
+
+
 @pytest.fixture(scope="module")
 def measured() -> Finding:
     pytest.importorskip("faiss")
-    return kernels.run(kernels.Sizes(2_000, 64, 5_000), Pace(2, 0.05))
+    return kernels.run(kernels.Sizes(2_000, 64, 5_000, 20), Pace(2, 0.05))
 
 
 def test_kernels_are_measured(measured: Finding) -> None:
-    assert measured.name == "kernels" and len(measured.bars) == 2
+    assert measured.name == "kernels" and len(measured.bars) == 4
     names = [row["kernel"] for row in measured.rows]
     assert f"int8 scan, {CONTIGUOUS}" in names and "reading by numba" in names
     assert any(name.startswith("faiss IndexRaBitQFastScan") for name in names)

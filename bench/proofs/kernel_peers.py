@@ -28,7 +28,9 @@ def options(name: str) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """This process on one core, where the system can do that, and faiss on one thread."""
+    """This process on one core, where the system can do that, and libraries on one thread."""
+    from threadpoolctl import threadpool_limits
+
     faiss = load_faiss()
     threads = faiss.omp_get_max_threads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -36,7 +38,8 @@ def one_core() -> Iterator[None]:
     try:
         if cores:
             os.sched_setaffinity(0, {max(cores)})
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         if cores:
             os.sched_setaffinity(0, cores)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.bench.machine import describe
-from fanns.bench.proofs import kernel_bits, kernel_int8
+from fanns.bench.proofs import kernel_bits, kernel_int8, kernel_keys
 from fanns.bench.proofs.findings import Bar, Finding, ratio
 from fanns.bench.proofs.kernel_peers import one_core
 from fanns.bench.proofs.kernel_rates import Pace
@@ -23,11 +23,12 @@ QUERIES = 32
 
 
 class Sizes(NamedTuple):
-    """What is scanned: rows and dimensions of codes, and rows of the int8 scan."""
+    """What is scanned: rows and dimensions of codes, rows of the int8 scan, half keys a side."""
 
     rows: int
     dimensions: int
     int8_rows: int
+    half_keys: int
 
 
 def run(sizes: Sizes, pace: Pace, report: Report | None = None) -> Finding:
@@ -36,6 +37,7 @@ def run(sizes: Sizes, pace: Pace, report: Report | None = None) -> Finding:
     topics: dict[str, Callable[[], tuple[list[dict[str, Any]], list[Bar]]]] = {
         "int8": lambda: kernel_int8.measure(sizes.int8_rows, sizes.dimensions, pace),
         "one-bit": lambda: kernel_bits.measure(rows, queries, pace),
+        "product keys": lambda: kernel_keys.measure(sizes.half_keys, pace),
     }
     records: list[dict[str, Any]] = []
     bars: list[Bar] = []
@@ -61,12 +63,13 @@ def _simulated(sizes: Sizes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _setting(sizes: Sizes, pace: Pace) -> list[str]:
     told = describe()["cpu"]
+    int8 = f"{sizes.int8_rows:,} rows, {sizes.int8_rows * sizes.dimensions / 2**20:,.0f} MiB"
     return [
-        f"{sizes.rows:,} rows of {sizes.dimensions} dimensions (the int8 scan: "
-        f"{sizes.int8_rows:,} rows, {sizes.int8_rows * sizes.dimensions / 2**20:,.0f} MiB of codes "
-        f"where the last cache holds {kernel_int8.last_cache() / 2**20:,.0f}), one core of "
-        f"{told.get('model')}; {pace.rounds} interleaved rounds, {pace.seconds:g} seconds a "
-        "comparison.",
+        f"{sizes.rows:,} rows of {sizes.dimensions} dimensions; the int8 scan: {int8} of codes "
+        f"where the last cache holds {kernel_int8.last_cache() / 2**20:,.0f} MiB; product keys: "
+        f"2 x {sizes.half_keys:,} halves, {kernel_keys.DIMENSIONS} dimensions, k = "
+        f"{kernel_keys.K}. One core of {told.get('model')}; {pace.rounds} interleaved rounds, "
+        f"{pace.seconds:g} seconds a comparison.",
         "Rates are medians over rounds; ratios are geometric means over rounds of the rate and "
         "that of the fastest contender of the other side, with their 95 % interval.",
     ]
