@@ -81,7 +81,7 @@ class Int8Codes:
             )
 
         run_chunks(task, n, CHUNK, threads, progress)
-        arrays["limits"] = _limits(arrays)
+        arrays["limits"] = code_limits(arrays["square"], arrays["error"], arrays["mean"])
         return cls(arrays, vectors.metric)
 
     @classmethod
@@ -127,8 +127,9 @@ def _sample_mean(vectors: DenseVectors) -> npt.NDArray[np.float32]:
     return (total / len(rows)).astype(np.float32)
 
 
-def _limits(arrays: Mapping[str, Array]) -> npt.NDArray[np.float64]:
-    error = arrays["error"].astype(np.float64)
-    longest = float((np.sqrt(arrays["square"]) + error).max(initial=0.0)) * (1 + 1e-12)
-    mean = float(np.linalg.norm(arrays["mean"].astype(np.float64))) * (1 + 1e-12)
-    return np.array([longest, error.max(initial=0.0), mean], np.float64)
+def code_limits(square: Array, error: Array, mean: Array) -> npt.NDArray[np.float64]:
+    """`limits` of codes (see `Int8Codes`) from their squares, errors and mean."""
+    wide = error.astype(np.float64)
+    longest = float((np.sqrt(square) + wide).max(initial=0.0)) * (1 + 1e-12)
+    length = float(np.linalg.norm(mean.astype(np.float64))) * (1 + 1e-12)
+    return np.array([longest, wide.max(initial=0.0), length], np.float64)

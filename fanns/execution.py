@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration import FAR
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.planner import Plan, asks_for_lift, best_scan, choose
+from fanns.paths.locality import FAR
+from fanns.planner import Plan, asks_for_lift, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -141,7 +141,9 @@ def _answer_segment(
 ) -> Answers:
     """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
     lift = None
-    if _asks_for_lift(segment, selection.count, options):
+    if asks_for_lift(
+        _plan(segment, selection.count, k, False, options), segment.n, selection.count
+    ):
         lift = segment.locality.lift(queries, selection)
         far = lift < FAR
         if 0 < far.sum() < len(queries):
@@ -182,19 +184,6 @@ def _answer_group(
     return found
 
 
-def _asks_for_lift(segment: Segment, count: int, options: Options) -> bool:
-    """The planner's word on it, remembered."""
-    key = (count, options.exact, options.only)
-    asks = segment.lift_asked.get(key)
-    if asks is None:
-        if len(segment.lift_asked) >= PLANS:
-            segment.lift_asked.clear()
-        asks = segment.lift_asked[key] = asks_for_lift(
-            segment.calibration, segment.n, count, options.exact, options.only
-        )
-    return asks
-
-
 def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
     """The planner's choice, remembered: it follows from these numbers alone."""
     key = (count, k, far, options.recall, options.exact, options.only)
@@ -225,25 +214,24 @@ def _run(
     budget: Budget,
     options: Options,
 ) -> tuple[Answers, str | None]:
-    """Run a plan; queries whose walk ended on its internal budget are finished by the scan."""
+    """Run a plan; queries that it gave up, or could not prove, are finished by its fallback."""
     found = _threaded(
         segment.path(plan.path), plan.parameters, queries, selection, k, budget, options
     )
-    if plan.path == "scan":
+    if plan.fallback is None:
         return found, None
-    ended = np.flatnonzero(found.status == EXHAUSTED)
+    lacking = (found.status == EXHAUSTED) | (options.exact & (found.status == APPROXIMATE))
+    ended = np.flatnonzero(lacking)
     if not len(ended):
         return found, None
-    scan, _ = best_scan(segment.calibration, selection.count, k, options.recall, False)
-    parameters = scan.parameters
     spent = found.work[ended]
     if budget.max_work:
         budget = budget._replace(
             max_work=max(1, budget.max_work - int(spent[:, :2].sum(axis=1).max()))
         )
     again = _threaded(
-        segment.scan,
-        parameters,
+        segment.path(plan.fallback.path),
+        plan.fallback.parameters,
         np.ascontiguousarray(queries[ended]),
         selection,
         k,
@@ -251,11 +239,11 @@ def _run(
         options,
     )
     if len(ended) == len(queries):
-        return again._replace(work=again.work + spent), "scan"
+        return again._replace(work=again.work + spent), plan.fallback.label
     found.rows[ended], found.distances[ended] = again.rows, again.distances
     found.found[ended], found.status[ended] = again.found, again.status
     found.work[ended] += again.work
-    return found, "scan"
+    return found, plan.fallback.label
 
 
 def _threaded(

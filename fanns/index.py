@@ -19,6 +19,7 @@ from fanns.explanation import Explanation
 from fanns.hits import STATUSES, BatchHits, Hits
 from fanns.kernels.distance import METRICS
 from fanns.persistence import load_index, save_index, store_segment
+from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
@@ -260,7 +261,7 @@ class Index:
             group_by: an attribute; at most `group_size` rows of each value, k groups.
             threads: over the queries of a batch.
             timeout: seconds; max_work: distances. Either may end the search `incomplete`.
-            plan: "scan" or "graph", for experts.
+            plan: "scan", "clusters" or "graph", for experts.
 
         Returns:
             `Hits` for one query, `BatchHits` for many.
@@ -499,7 +500,7 @@ class Index:
         half = np.arange(self._snapshot.rows) % 2 == 0
         for where in (None, half):
             self.search(probe[0], 1, where, exact=True)
-            for plan in ("scan", "graph"):
+            for plan in PATHS:
                 self.search(probe, 10, where, plan=plan)
         for segment in self._snapshot.segments:
             segment.warmup(probe)

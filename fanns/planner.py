@@ -7,21 +7,26 @@ Cost of a scan  = fixed + codes * ns per code; the fixed part holds the few dist
 precision that prove the answer. A selection within the shortlist is compared in full precision.
 Cost of a scan of bits = fixed + codes * ns per code + shortlist * ns per row of it: one-bit codes
 pick a shortlist, long enough for the recall target, which int8 codes and full precision order.
+Cost of clusters = fixed + clusters * ns per cluster + rows * ns per row, for as many passing rows
+as the calibration says are enough at this selectivity, k and recall target.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
 walk at this selectivity and recall target (log-log interpolation between calibrated points).
-Both are predictions of one thread's time; the constants come from `calibration`.
+All are predictions of one thread's time; the constants come from `calibration`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fanns.calibration import Calibration, Curve
+from fanns.calibration.model import Calibration, Curve
+from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
+PATHS = ("scan", "clusters", "graph")
 # Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
 # with 1.8 k, 99 % with 4 k and all with 6 k; reranking stops once proved, so that a long list
 # costs little.
@@ -29,10 +34,12 @@ LIKELY, SURE = 4, 6
 SHORTEST = 40
 # What a proof of exactness is worth, which the int8 scan mostly gives.
 PROOF_NS = 10_000
-# A scan of less than this is taken without asking whether the filter avoids the query.
-LIFT_NS = 60_000
-# A walk may spend this multiple of the scan's predicted cost before the scan takes over.
+# A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
+# Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
+RATES = 12
+
+Lost = tuple[str, float | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +47,21 @@ class Plan:
     """One path with its parameters, what it should cost, and the plans that lost.
 
     Attributes:
-        path: "scan" or "graph".
+        path: one of PATHS; `label`: its variant, as explain names it.
         parameters: the path's own NamedTuple.
         predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
-        walk_limit: codes after which a walk gives up and the scan takes over; 0 for a scan.
-        rejected: (path, predicted ns or None, why not).
+        rejected: (label, predicted ns or None, why not).
+        fallback: what finishes queries that this plan gave up, or could not prove.
     """
 
     path: str
+    label: str
     parameters: Any
     predicted_ns: float
     predicted_codes: float
-    reason: str
-    rejected: tuple[tuple[str, float | None, str], ...] = ()
+    reason: str = "least predicted cost"
+    rejected: tuple[Lost, ...] = ()
+    fallback: Plan | None = None
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
@@ -63,10 +72,10 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
     if count <= shortlist:
         predicted = costs.fixed_ns + count * costs.exact_ns
         why = "few rows pass: all in full precision"
-        return Plan("scan", ScanParameters(0), predicted, 0, why)
+        return Plan("scan", "scan", ScanParameters(0), predicted, 0, why)
     predicted = costs.fixed_ns + count * costs.code_ns
     why = "exact asked for" if exact else "least predicted cost"
-    return Plan("scan", ScanParameters(shortlist, exact), predicted, count, why)
+    return Plan("scan", "scan", ScanParameters(shortlist, exact), predicted, count, why)
 
 
 def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Plan | None:
@@ -75,19 +84,38 @@ def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Pl
     if shortlist is None or costs is None or count <= shortlist:
         return None
     predicted = costs.fixed_ns + count * costs.code_ns + shortlist * costs.exact_ns
-    codes = count + shortlist
-    return Plan("scan", ScanParameters(0, bits=shortlist), predicted, codes, "least predicted cost")
+    parameters = ScanParameters(0, bits=shortlist)
+    return Plan("scan", "scan of bits", parameters, predicted, count + shortlist)
 
 
-def best_scan(
-    calibration: Calibration, count: int, k: int, target: float, exact: bool
-) -> tuple[Plan, Plan | None]:
-    """The cheaper scan, and the other one; near a tie the one that proves its answers."""
-    scan = scan_plan(calibration, count, k, target, exact)
-    bits = None if exact else bits_plan(calibration, count, k, target)
-    if bits is None or scan.predicted_ns <= bits.predicted_ns + PROOF_NS:
-        return scan, bits
-    return bits, scan
+def clusters_plan(
+    calibration: Calibration, rows: int, count: int, k: int, target: float
+) -> Plan | None:
+    """The nearest clusters; None where all of them would be needed, or may miss the target."""
+    model = calibration.clusters
+    slack = None if model is None else model.slack(target)
+    if model is None or slack is None or count == 0:
+        return None
+    share = count / rows
+    enough = model.near.at(share, k, target)
+    if enough >= count:
+        return None
+    rerank = calibration.shortlist(k, target)
+    near = tuple(model.near.at(2.0**-i, k, target) for i in range(RATES))
+    parameters = ClusterParameters(near, model.far.at(share, k, target), rerank, slack)
+    return Plan("clusters", "clusters", parameters, model.cost(enough, share, rows), enough)
+
+
+def exact_clusters_plan(calibration: Calibration, rows: int, count: int, k: int) -> Plan | None:
+    """All clusters that a bound does not rule out, by int8 codes; None where it rules out few."""
+    model = calibration.clusters
+    if model is None or model.exact_share >= 1.0 or count == 0:
+        return None
+    codes = model.exact_share * count
+    predicted = model.fixed_ns + model.clusters * model.visit_ns + codes * calibration.scan.code_ns
+    rerank = max(calibration.shortlist(k, 1.0), SURE * k, SHORTEST)
+    parameters = ClusterParameters((math.inf,), math.inf, rerank, NO_ESTIMATES)
+    return Plan("clusters", "clusters, all that may matter", parameters, predicted, codes)
 
 
 def graph_plan(
@@ -104,8 +132,8 @@ def graph_plan(
     codes *= stretch
     shortlist = min(calibration.shortlist(k, target), beam)
     predicted = curve.fixed_ns + codes * curve.code_ns
-    parameters = GraphParameters(curve.mode, beam, shortlist, 0)
-    return Plan("graph", parameters, predicted, codes, "least predicted cost")
+    label = f"graph {curve.name}"
+    return Plan("graph", label, GraphParameters(curve.mode, beam, shortlist, 0), predicted, codes)
 
 
 def choose(
@@ -122,85 +150,84 @@ def choose(
 ) -> Plan:
     """The plan for `count` of `rows` passing, by least predicted cost.
 
-    `only` ("scan", "graph") leaves the choice to the caller. With `exact` the answer is the
-    exact scan whatever it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
+    `only` (of PATHS) leaves the choice to the caller. With `exact` the answer is proved whatever
+    it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
     """
-    scan, other = best_scan(calibration, count, k, target, exact)
+    scan = scan_plan(calibration, count, k, target, exact)
     if exact:
-        return _with(scan, scan.reason, [("graph", None, "cannot prove exactness")])
-    lost: list[tuple[str, float | None, str]] = []
-    if other is not None:
-        lost.append((_named(other), other.predicted_ns, "more predicted cost, or no proof"))
+        proving = exact_clusters_plan(calibration, rows, count, k)
+        lost: list[Lost] = [("graph", None, "cannot prove exactness")]
+        return _best(scan, [scan, proving], lost, "scan" if only == "scan" else None)
+    others: list[Plan | None] = [scan, bits_plan(calibration, count, k, target)]
+    others.append(clusters_plan(calibration, rows, count, k, target))
+    if only in ("scan", "clusters") and any(plan and plan.path == only for plan in others):
+        return _best(scan, others, [], only)
+    walks, lost = _walks(calibration, rows, count, k, target, has_graph, far)
+    return _best(scan, [*others, *walks], lost, only)
+
+
+def _walks(
+    calibration: Calibration,
+    rows: int,
+    count: int,
+    k: int,
+    target: float,
+    has_graph: bool,
+    far: bool,
+) -> tuple[list[Plan], list[Lost]]:
+    """The walks that reach the target, and why others do not."""
     if not has_graph:
-        lost.append(("graph", None, "the segment is too small for one"))
-        return _with(scan, scan.reason, lost)
-    selectivity = count / rows if rows else 0.0
-    walks = [
-        (curve, graph_plan(curve, calibration, selectivity, k, target))
-        for curve in calibration.curves
-        if curve.far == far
-    ]
-    found = [plan for _, plan in walks if plan is not None]
-    lost += [
-        (f"graph {curve.name}", None, f"recall {target:g} not seen at this selectivity")
-        for curve, plan in walks
-        if plan is None
-    ]
-    if only == "scan" or not found:
-        lost += [(_named(plan), plan.predicted_ns, "not asked for") for plan in found]
-        return _with(scan, "asked for" if only else scan.reason, lost)
-    best = min(found, key=lambda plan: plan.predicted_ns)
-    lost += [
-        (_named(plan), plan.predicted_ns, "more predicted cost")
-        for plan in found
-        if plan is not best
-    ]
-    if only != "graph" and scan.predicted_ns <= best.predicted_ns:
-        lost.append((_named(best), best.predicted_ns, "more predicted cost"))
-        return _with(scan, scan.reason, lost)
-    lost.append(
-        (
-            _named(scan),
-            scan.predicted_ns,
-            "more predicted cost" if only is None else "not asked for",
-        )
-    )
-    limit = walk_limit(scan, best)
-    parameters = best.parameters._replace(walk_limit=limit)
-    made = Plan("graph", parameters, best.predicted_ns, best.predicted_codes, best.reason)
-    return _with(made, "asked for" if only else best.reason, lost)
+        return [], [("graph", None, "the segment has none")]
+    found: list[Plan] = []
+    lost: list[Lost] = []
+    for curve in calibration.curves:
+        if curve.far == far:
+            plan = graph_plan(curve, calibration, count / rows if rows else 0.0, k, target)
+            if plan is not None:
+                found.append(plan)
+            else:
+                why = f"recall {target:g} not seen at this selectivity"
+                lost.append((f"graph {curve.name}", None, why))
+    return found, lost
 
 
-def asks_for_lift(
-    calibration: Calibration, rows: int, count: int, exact: bool, only: str | None
-) -> bool:
-    """Whether the pass-rate near the query is worth its price, about a tenth of a walk.
+def _best(scan: Plan, offered: Iterable[Plan | None], lost: list[Lost], only: str | None) -> Plan:
+    """The cheapest plan of the path asked for, if there is one; near a tie the scan that proves."""
+    plans = [plan for plan in offered if plan is not None]
+    allowed = [plan for plan in plans if only in (None, plan.path)] or [scan]
+    best = min(allowed, key=lambda plan: plan.predicted_ns)
+    if scan in allowed and scan.predicted_ns <= best.predicted_ns + PROOF_NS:
+        best = scan
+    asked = best.path == only
+    for plan in plans:
+        if plan is not best:
+            fits = only is None or plan.path == only
+            lost.append((plan.label, plan.predicted_ns, "costs more" if fits else "not asked for"))
+    if best.path != "scan":
+        left = [plan for plan in plans if plan.path != "graph" and plan is not best] or [scan]
+        if best.path != "graph":  # what could not be proved is left to the scan that proves
+            left = [scan]
+        fallback = min(left, key=lambda plan: plan.predicted_ns)
+        if best.path == "graph":
+            limit = walk_limit(fallback, best)
+            best = replace(best, parameters=best.parameters._replace(walk_limit=limit))
+        best = replace(best, fallback=fallback)
+    reason = "asked for" if asked else best.reason
+    return replace(best, reason=reason, rejected=tuple(lost))
 
-    Not when no walk is possible, nor where the scan costs little more than the question.
+
+def asks_for_lift(plan: Plan, rows: int, count: int) -> bool:
+    """Whether the pass-rate near the query, a tenth of a walk, may change the plan.
+
+    Walks alone are so much dearer where a filter avoids the query; clusters see it on their way.
     """
-    if exact or only == "scan" or count >= rows or not calibration.curves:
-        return False
-    code_ns = calibration.scan.code_ns if calibration.bits is None else calibration.bits.code_ns
-    lowest = min(curve.selectivities[-1] for curve in calibration.curves)
-    return count >= lowest * rows and (only == "graph" or count * code_ns > LIFT_NS)
+    return plan.path == "graph" and count < rows
 
 
-def walk_limit(scan: Plan, walk: Plan) -> int:
-    """Codes a walk may compare before the scan is the better bet: the scan's own predicted cost.
+def walk_limit(other: Plan, walk: Plan) -> int:
+    """Codes a walk may compare before another path is the better bet: that path's predicted cost.
 
     Never under twice the walk's own prediction, so that ordinary spread does not end it.
     """
-    by_scan = REGRET * scan.predicted_ns * walk.predicted_codes / walk.predicted_ns
-    return int(max(by_scan, 2.0 * walk.predicted_codes)) + 1
-
-
-def _named(plan: Plan) -> str:
-    if plan.path == "graph":
-        return "graph " + ("one-hop" if plan.parameters.mode == 0 else "two-hop")
-    return "scan of bits" if plan.parameters.bits else "scan"
-
-
-def _with(plan: Plan, reason: str, lost: list[tuple[str, float | None, str]]) -> Plan:
-    return Plan(
-        plan.path, plan.parameters, plan.predicted_ns, plan.predicted_codes, reason, tuple(lost)
-    )
+    by_other = REGRET * other.predicted_ns * walk.predicted_codes / walk.predicted_ns
+    return int(max(by_other, 2.0 * walk.predicted_codes)) + 1

@@ -11,6 +11,7 @@ from fanns.errors import InputError
 from fanns.execution import Options, Trace
 from fanns.explanation import Explanation
 from fanns.filters import split_params
+from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot
 
 
@@ -76,8 +77,8 @@ def check_search(k: int, offset: int, options: Options, group_size: int) -> None
         raise InputError(f"offset is {offset!r}, expected a whole number of at least 0")
     if not 0 < options.recall <= 1:
         raise InputError(f"recall is {options.recall!r}, expected a share in (0, 1]")
-    if options.only not in (None, "scan", "graph"):
-        raise InputError(f"plan is {options.only!r}, expected 'scan' or 'graph'")
+    if options.only is not None and options.only not in PATHS:
+        raise InputError(f"plan is {options.only!r}, expected one of {', '.join(PATHS)}")
     if options.threads < 1:
         raise InputError(f"threads is {options.threads!r}, expected at least 1")
     if options.timeout is not None and not options.timeout > 0:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from fanns.attributes import AttributeIndex
 from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
-from fanns.centroids import Centroids
+from fanns.centroids import Centroids, cluster_reach
 from fanns.clusters import cluster_order
 from fanns.codes import ALIGNMENT, Int8Codes
 from fanns.errors import CorruptIndexError, InputError
@@ -27,6 +27,7 @@ from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
 from fanns.paths import Budget
+from fanns.paths.clusters import ClustersPath
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
@@ -62,10 +63,14 @@ class FileArrays(Mapping[str, np.ndarray]):
 
 
 class Clusters(NamedTuple):
-    """Where each cluster starts, int64[c + 1], and its centre, float32[c, d]."""
+    """Where each cluster starts, int64[c + 1], its centre, float32[c, d], and its reach.
+
+    `reach` float64[c]: no row of the cluster is farther from the centre.
+    """
 
     offsets: np.ndarray
     centroids: np.ndarray
+    reach: np.ndarray
 
 
 class SegmentData(NamedTuple):
@@ -104,7 +109,6 @@ class Segment:
         if not meta["bits"]:
             self.calibration = replace(self.calibration, bits=None)
         self.plans: dict[Any, Any] = {}
-        self.lift_asked: dict[Any, bool] = {}
 
     @classmethod
     def from_files(cls, files: SegmentFiles, schema: Schema) -> Segment:
@@ -189,17 +193,19 @@ class Segment:
 
     @cached_property
     def clusters(self) -> Clusters:
-        offsets, centroids = self.arrays["clusters/offsets"], self.arrays["clusters/centroids"]
-        count = len(centroids)
+        offsets = self.arrays["clusters/offsets"]
+        good = offsets.ndim == 1 and len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == self.n
+        if not good or np.any(np.diff(offsets) <= 0):
+            raise CorruptIndexError("clusters/offsets: not a partition of the rows")
+        count = len(offsets) - 1
         self._check_shapes(
             {
                 "clusters/offsets": ((count + 1,), "int64"),
                 "clusters/centroids": ((count, self.vectors.d), "float32"),
+                "clusters/reach": ((count,), "float64"),
             }
         )
-        if offsets[0] != 0 or offsets[-1] != self.n or np.any(np.diff(offsets) < 0):
-            raise CorruptIndexError("clusters/offsets: not a partition of the rows")
-        return Clusters(offsets, centroids)
+        return Clusters(offsets, self.arrays["clusters/centroids"], self.arrays["clusters/reach"])
 
     @cached_property
     def centroids(self) -> Centroids:
@@ -210,6 +216,10 @@ class Segment:
         bits = None if self.bits is None else (self.bits, self.centroids)
         return ScanPath(self.vectors, self.codes, self.ids.ties, bits)
 
+    @cached_property
+    def scan_clusters(self) -> ClustersPath:
+        return ClustersPath(self.vectors, self.codes, self.ids.ties, self.centroids, self.bits)
+
     @property
     def has_graph(self) -> bool:
         return bool(self.meta["graph"])
@@ -218,7 +228,7 @@ class Segment:
     def graph(self) -> GraphPath | None:
         if not self.has_graph:
             return None
-        offsets, centroids = self.clusters
+        offsets, centroids, _ = self.clusters
         return GraphPath.load(
             _part(self.arrays, "graph"),
             self.vectors,
@@ -264,7 +274,8 @@ class Segment:
 
     def path(self, name: str) -> Any:
         """The access path of this name."""
-        return self.scan if name == "scan" else self.graph
+        paths = {"scan": "scan", "clusters": "scan_clusters", "graph": "graph"}
+        return getattr(self, paths[name])
 
     # -- values back -------------------------------------------------------------------------
 
@@ -337,7 +348,6 @@ def build_segment(
     order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads)
     arrays: dict[str, np.ndarray] = {}
     positions = frozen(order.astype(np.int32))
-    _put(arrays, "clusters", {"offsets": frozen(offsets), "centroids": frozen(centroids)})
     arrays["rows/positions"] = positions
     keys = data.ids[order] if isinstance(data.ids, np.ndarray) else data.ids.take(pa.array(order))
     identifiers = Identifiers.build(keys)
@@ -346,6 +356,9 @@ def build_segment(
     ordered = np.ascontiguousarray(data.vectors[order])
     vectors = DenseVectors.from_array(ordered, METRICS[metric], threads)
     _put(arrays, "vectors", vectors.arrays())
+    reach = cluster_reach(vectors, offsets, centroids, threads)
+    parts = Clusters(frozen(offsets), frozen(centroids), frozen(reach))
+    _put(arrays, "clusters", parts._asdict())
     codes = Int8Codes.build(vectors, threads)
     _put(arrays, "codes", codes.arrays())
     bits = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads)
@@ -384,7 +397,6 @@ def build_segment(
         made = replace(made, bits=None)
     segment.calibration = made
     segment.plans.clear()
-    segment.lift_asked.clear()
     segment.meta["calibration"] = made.to_json()
     return segment
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import math
 
-from fanns.kernels.distance import L2
+import numpy as np
+
+from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.int8 import LENGTH, code_key
-from fanns.kernels.jit import Array, Integer, inner
+from fanns.kernels.intrinsics import element
+from fanns.kernels.jit import Array, Integer, inner, kernel
 
 
 @inner
@@ -33,3 +36,30 @@ def center_gap(metric: int, key: float, length2: float, parameters: Array) -> fl
     if metric != L2:
         squared = parameters[LENGTH] * parameters[LENGTH] + 2.0 * key + length2
     return math.sqrt(squared) if squared > 0.0 else 0.0
+
+
+@kernel
+def measure_reach(
+    vectors: Array,
+    norms: Array,
+    metric: int,
+    bounds: Array,
+    centres: Array,
+    start: int,
+    stop: int,
+    reach: Array,
+) -> None:
+    """reach[i] >= |x' - c| of every row of clusters start <= i < stop; float64[c].
+
+    centres float32[c, d]; rows bounds[i] .. bounds[i + 1] are those of cluster i.
+    """
+    for cluster in range(start, stop):
+        centre, most = centres[cluster], 0.0
+        for row in range(bounds[cluster], bounds[cluster + 1]):
+            inverse = 1.0 / norms[row] if metric == COSINE and norms[row] > 0.0 else 1.0
+            squared = 0.0
+            for j in range(centre.shape[0]):
+                gap = element(vectors, np.int64(row), np.int64(j)) * inverse - centre[j]
+                squared += gap * gap
+            most = max(most, squared)
+        reach[cluster] = math.sqrt(most) * (1.0 + 1e-9)

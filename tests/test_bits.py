@@ -52,7 +52,8 @@ def make(array: Array, metric: int, ties: Array | None = None) -> tuple[ScanPath
     clusters = parted(array, metric)
     bits = BitCodes.build(store, codes.mean, 1, *clusters)
     ties = np.arange(len(array), dtype=np.int64) if ties is None else ties
-    return ScanPath(store, codes, ties, (bits, Centroids(*clusters, codes.mean))), bits
+    centroids = Centroids(*clusters, np.zeros(len(clusters[1])), codes.mean)
+    return ScanPath(store, codes, ties, (bits, centroids)), bits
 
 
 def centre_keys(query: Array, centres: Array, metric: int) -> tuple[Array, Array]:

@@ -1,11 +1,21 @@
 """The planner's decisions, on both sides of each threshold."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from fanns.calibration import DEFAULT, TARGETS, Calibration, Costs, Curve
-from fanns.planner import LIKELY, asks_for_lift, choose
+from fanns.calibration.model import (
+    DEFAULT,
+    TARGETS,
+    Calibration,
+    ClusterModel,
+    Costs,
+    Curve,
+    Needs,
+)
+from fanns.paths.clusters import NO_ESTIMATES
+from fanns.planner import LIKELY, RATES, asks_for_lift, choose
 
 ROWS = 1_000_000
 
@@ -35,10 +45,11 @@ def test_exact_is_never_a_walk() -> None:
 
 
 def test_the_cheaper_path_wins_on_both_sides_of_the_crossover() -> None:
-    # Walk: 1,000 codes at 10 ns; scan: as many codes as pass. They meet near 1,000 of 40,000.
+    # Walk: 1,000 codes at 10 ns; scan: as many codes as pass. They meet near 1,000 of 40,000;
+    # the scan, which proves its answers, may cost a little more.
     rows = 40_000
     assert choose(calibration(), rows, 700, 10, 0.95).path == "scan"
-    plan = choose(calibration(), rows, 1_200, 10, 0.95)
+    plan = choose(calibration(), rows, 2_500, 10, 0.95)
     assert plan.path == "graph" and plan.parameters.mode == 1
     assert any(path == "scan" for path, _, _ in plan.rejected)
 
@@ -109,9 +120,66 @@ def test_queries_that_the_filter_avoids_have_curves_of_their_own() -> None:
 
 def test_lift_is_asked_for_only_where_it_can_matter() -> None:
     made = calibration()
-    assert asks_for_lift(made, ROWS, ROWS // 10, False, None)
-    assert not asks_for_lift(made, ROWS, ROWS, False, None)
-    assert not asks_for_lift(made, ROWS, ROWS // 10, True, None)
-    assert not asks_for_lift(made, ROWS, ROWS // 100, False, None)
-    assert not asks_for_lift(made, 20_000, 2_000, False, None)
-    assert asks_for_lift(made, 20_000, 2_000, False, "graph")
+    walk = choose(made, ROWS, ROWS // 10, 10, 0.95)
+    assert walk.path == "graph" and asks_for_lift(walk, ROWS, ROWS // 10)
+    assert not asks_for_lift(choose(made, ROWS, ROWS, 10, 0.95), ROWS, ROWS)
+    assert not asks_for_lift(choose(made, ROWS, ROWS // 100, 10, 0.95), ROWS, ROWS // 100)
+
+
+def with_clusters(rows: float, visit_ns: float = 10.0, exact_share: float = 1.0) -> Calibration:
+    """Clusters of which the same number of rows is always enough, for any k up to 10."""
+    table = (((rows,) * len(TARGETS),) * 2,) * 2
+    needs = Needs((0.01, 1.0), (1, 10), table)
+    slacks = (1.0,) * (len(TARGETS) - 1) + (-1.0,)
+    model = ClusterModel(1_000, slacks, needs, needs, 1_000, visit_ns, 2, exact_share)
+    return replace(calibration(), clusters=model)
+
+
+def test_clusters_are_taken_where_they_cost_least() -> None:
+    plan = choose(with_clusters(500), ROWS, ROWS // 10, 10, 0.95)
+    assert plan.path == "clusters" and plan.predicted_codes == 500
+    assert plan.parameters.near == (500.0,) * RATES and plan.parameters.far == 500.0
+    # Where few rows pass, as many clusters must be opened as there are rows to find.
+    assert choose(with_clusters(500, 1e3), ROWS, ROWS // 1_000, 10, 0.95).path == "scan"
+    # All of 400 rows are fewer than would be enough.
+    assert choose(with_clusters(500), ROWS, 400, 10, 0.95).path == "scan"
+
+
+def test_clusters_are_not_taken_for_what_their_estimates_miss() -> None:
+    assert choose(with_clusters(500), ROWS, ROWS // 10, 10, 0.999).path == "graph"
+    plan = choose(with_clusters(500), ROWS, ROWS // 10, 10, 0.999, only="clusters")
+    assert plan.path == "scan"
+
+
+def test_longer_answers_need_more_rows() -> None:
+    short, long = (choose(with_clusters(500), ROWS, ROWS // 10, k, 0.95) for k in (10, 50))
+    assert long.parameters.near[0] == 5 * short.parameters.near[0]
+
+
+def test_needs_are_interpolated_by_share_and_k() -> None:
+    rows = (((100.0,) * 6, (400.0,) * 6), ((1_600.0,) * 6, (6_400.0,) * 6))
+    needs = Needs((0.01, 1.0), (1, 100), rows)
+    assert needs.at(0.1, 10, 0.95) == pytest.approx(800)
+    assert needs.at(0.001, 1, 0.95) == 100 and needs.at(1.0, 100, 0.95) == pytest.approx(6_400)
+    assert needs.at(1.0, 200, 0.95) == pytest.approx(12_800)
+    assert needs.at(1.0, 10, 0.9999) == math.inf
+
+
+def test_an_exact_answer_comes_from_clusters_where_bounds_rule_most_out() -> None:
+    plan = choose(with_clusters(500, exact_share=0.1), ROWS, ROWS // 10, 10, 0.95, exact=True)
+    assert plan.path == "clusters" and plan.parameters.slack == NO_ESTIMATES
+    assert plan.fallback is not None and plan.fallback.parameters.prove
+    assert choose(with_clusters(500), ROWS, ROWS // 10, 10, 0.95, exact=True).path == "scan"
+
+
+def test_what_takes_over_from_a_walk_is_the_cheapest_other_path() -> None:
+    for visit_ns, expected in ((1e6, "scan"), (10.0, "clusters")):
+        made = with_clusters(500, visit_ns)
+        plan = choose(made, ROWS, ROWS // 10, 10, 0.95, only="graph")
+        assert plan.path == "graph" and plan.fallback is not None
+        assert plan.fallback.path == expected
+
+
+def test_clusters_survive_json() -> None:
+    made = with_clusters(500)
+    assert Calibration.from_json(made.to_json()) == made

@@ -11,7 +11,7 @@ from fanns.bench.proofs.findings import Bar, at_least
 from fanns.bench.proofs.kernel_peers import rabitq_calls
 from fanns.bench.proofs.kernel_rates import Pace, Timed, compare
 from fanns.bit_codes import BitCodes
-from fanns.centroids import Centroids
+from fanns.centroids import Centroids, cluster_reach
 from fanns.clusters import cluster_order
 from fanns.codes import Int8Codes
 from fanns.kernels.distance import COSINE
@@ -38,7 +38,8 @@ def measure(
     held = DenseVectors.from_array(vectors[order], COSINE, threads=None)
     codes = Int8Codes.build(held, threads=None)
     bits = BitCodes.build(held, codes.mean, 0, offsets, centres, threads=None)
-    clusters = Centroids(offsets, centres, codes.mean)
+    reach = cluster_reach(held, offsets, centres, threads=None)
+    clusters = Centroids(offsets, centres, reach, codes.mean)
     path = ScanPath(held, codes, np.arange(rows, dtype=np.int64), (bits, clusters))
     selection, parameters = Selection.all(rows), ScanParameters(0, bits=SHORTLIST)
     query = queries[:1]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fanns.kernels.scan import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE
+from fanns.kernels.jit import frozen
+from fanns.kernels.scan import ALL, APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, ROWS, WORDS
 
 __all__ = [
     "APPROXIMATE",
@@ -23,6 +24,8 @@ __all__ = [
     "Budget",
     "Path",
     "RowSet",
+    "form_of",
+    "no_answers",
 ]
 
 STATUS_NAMES = ("exact", "approximate", "incomplete", "exhausted")
@@ -65,6 +68,30 @@ class RowSet(Protocol):
     def has_rows(self) -> bool: ...
     def rows(self) -> npt.NDArray[np.int32]: ...
     def words(self) -> npt.NDArray[np.uint64]: ...
+
+
+_NO_ROWS = frozen(np.empty(0, np.int32))
+_NO_WORDS = frozen(np.empty(0, np.uint64))
+
+
+def form_of(selection: RowSet) -> tuple[int, npt.NDArray[np.int32], npt.NDArray[np.uint64]]:
+    """A selection as scans take it: form, rows, words."""
+    if selection.is_all:
+        return ALL, _NO_ROWS, _NO_WORDS
+    if selection.has_rows:
+        return ROWS, selection.rows(), _NO_WORDS
+    return WORDS, _NO_ROWS, selection.words()
+
+
+def no_answers(m: int, k: int) -> Answers:
+    """Places for the results of m queries, not yet written."""
+    return Answers(
+        np.empty((m, k), np.int32),
+        np.empty((m, k), np.float64),
+        np.empty(m, np.int32),
+        np.empty(m, np.int8),
+        np.empty((m, 4), np.int64),
+    )
 
 
 class Path(Protocol):

@@ -10,6 +10,10 @@ from fanns.kernels.jit import Array, frozen
 from fanns.kernels.locality import local_shares
 from fanns.paths import RowSet
 
+FAR = 0.6
+"""A query is far from a filter's rows when the pass-rate near it is below this share of that of all
+rows."""
+
 FEWEST, SHARE = 3, 40
 """Clusters looked at: one in 40, but at least 3; a walk meets about that share of the rows."""
 

@@ -57,7 +57,7 @@ class ScanPath:
         self._bits: tuple[Array, Array, Array, Array, Array, Array, Array] | None = None
         if bits is not None:
             records, clusters = bits
-            bounds, codes_, scale, square, _ = clusters.arrays
+            bounds, codes_, scale, square, *_ = clusters.arrays
             self._bits = (
                 records.records,
                 records.factors,

@@ -1,0 +1,139 @@
+"""How many passing rows the nearest clusters must hold, and what looking at them costs.
+
+Nothing need be searched for that: a neighbour is found when its cluster is taken, which happens
+when the nearer clusters hold fewer passing rows than are enough.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from fanns.calibration.model import TARGETS, ClusterModel, Needs
+from fanns.calibration.samples import MOST, Bench, Trial, reached, recalls
+from fanns.paths import Budget
+from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
+from fanns.selection import Selection
+
+KS = (1, 10, MOST)
+SLACKS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+STEPS = 60
+# Shares of the rows at which time is measured, and passing rows that are enough there.
+TIMED = ((1.0, 2_000), (1.0, 16_000), (0.1, 300), (0.1, 3_000), (0.01, 100), (0.01, 600))
+
+
+def model(
+    segment: Bench,
+    every: Sequence[Trial],
+    hard: Sequence[Trial],
+    shortlist: int,
+    rng: np.random.Generator,
+) -> ClusterModel:
+    """The model of a segment's clusters from trials at many shares.
+
+    Args:
+        segment: its path of clusters, centroids and vectors.
+        every: the trials; the first has all rows.
+        hard: those on which estimates are tried.
+        shortlist: rows that are compared in full precision while time is taken.
+        rng: of the rows that pass then.
+    """
+    count = len(segment.centroids)
+    slacks = _slacks(segment, hard) if segment.has_bits else (NO_ESTIMATES,) * len(TARGETS)
+    near = _needs(segment, [one for one in every if not one.far])
+    far = _needs(segment, [one for one in every if one.far])
+    chosen = max((slack for slack in slacks if slack >= 0), default=NO_ESTIMATES)
+    times = _times(segment, every[0].queries, ClusterParameters((), 0, shortlist, chosen), rng)
+    return ClusterModel(
+        count, slacks, near, far, *times, _exact_share(segment, every[0], shortlist)
+    )
+
+
+def _needs(segment: Bench, trials: Sequence[Trial]) -> Needs:
+    """The least numbers of rows that surely reach the targets."""
+    chosen = sorted(trials, key=lambda one: one.share)
+    table = []
+    for one in chosen:
+        path = segment.scan_clusters
+        passed = path.passing_before(one.queries, one.selection, one.truth.rows)
+        ladder = np.unique(np.geomspace(1, one.selection.count + 1, STEPS).astype(np.int64))
+        table.append(tuple(_enough(passed, ladder, k, one) for k in KS))
+    return Needs(tuple(one.share for one in chosen), KS, tuple(table))
+
+
+def _enough(passed: np.ndarray, ladder: np.ndarray, k: int, one: Trial) -> tuple[float, ...]:
+    """The first step of a ladder for each target; all passing rows where none reaches it."""
+    k = min(k, passed.shape[1])
+    out = [float(one.selection.count)] * len(TARGETS)
+    open_ = list(range(len(TARGETS)))
+    for enough in ladder:
+        shares = (passed[:, :k] < enough).mean(axis=1)
+        while open_ and reached(shares, TARGETS[open_[0]]):
+            out[open_.pop(0)] = float(enough)
+        if not open_:
+            break
+    return tuple(out)
+
+
+def _slacks(segment: Bench, hard: Sequence[Trial]) -> tuple[float, ...]:
+    """Standard errors per target: estimates may lose a tenth of what may be lost."""
+    out = [NO_ESTIMATES] * len(TARGETS)
+    everything = (math.inf,)
+    for slack in SLACKS:
+        worst = 1.0
+        for one in hard:
+            part = one.head(64)
+            truth = part.best(10)
+            parameters = ClusterParameters(everything, math.inf, 20, slack)
+            k = truth.rows.shape[1]
+            path = segment.scan_clusters
+            found = path.search(part.queries, one.selection, k, parameters, Budget())
+            worst = min(worst, float(recalls(found, truth).mean()))
+        for j, target in enumerate(TARGETS):
+            if out[j] == NO_ESTIMATES and worst >= 1 - (1 - target) / 10:
+                out[j] = slack
+        if out[-1] >= 0:
+            break
+    return tuple(out)
+
+
+def _exact_share(segment: Bench, one: Trial, shortlist: int) -> float:
+    """Share of all rows that the bound leaves to be compared, on average."""
+    parameters = ClusterParameters((math.inf,), math.inf, shortlist, NO_ESTIMATES)
+    queries = one.queries[:32]
+    found = segment.scan_clusters.search(queries, one.selection, 10, parameters, Budget())
+    return float(found.work[:, 0].mean() / segment.n)
+
+
+def _times(
+    segment: Bench, queries: np.ndarray, parameters: ClusterParameters, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Nanoseconds per search, per cluster and per passing row, by least relative squares."""
+    rows, taken = [], []
+    count = len(segment.centroids)
+    for share, enough in TIMED:
+        if share * segment.n < 2 * enough:
+            continue
+        clocks = []
+        for query in queries[:12]:  # rows of its own for each, or caches would make it cheap
+            selection = Selection.from_mask(rng.random(segment.n) < share)
+            selection.words()
+            begun = time.thread_time_ns()
+            chosen = parameters._replace(near=(float(enough),), far=float(enough))
+            segment.scan_clusters.search(query[None], selection, 10, chosen, Budget())
+            clocks.append(time.thread_time_ns() - begun)
+        rows.append((1.0, min(enough * count / (share * segment.n), count), enough))
+        taken.append(float(np.median(clocks)))
+    if len(rows) < 3:
+        return DEFAULT_TIMES
+    weights = 1.0 / np.array(taken)
+    fitted, *_ = np.linalg.lstsq(np.array(rows) * weights[:, None], np.ones(len(rows)), rcond=None)
+    fixed, visit, row = (float(value) for value in fitted)
+    return max(fixed, 5_000.0), max(visit, 20.0), max(row, 1.0)
+
+
+# Of small segments, which are scanned whole anyway; rounded from measurements on one core.
+DEFAULT_TIMES = (12_000.0, 60.0, 6.0)

@@ -1,0 +1,65 @@
+"""Measures a segment: the constants and curves that its planner goes by.
+
+Masks are synthetic: random rows, and rows of clusters that most queries are far from. Queries are
+the caller's, or rows of the data moved part of the way to other rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from fanns.calibration import clusters, scans, walks
+from fanns.calibration.model import TARGETS, Calibration, Curve
+from fanns.calibration.samples import Bench, trials
+
+# Shares of the rows that pass, and the rows that must do so.
+SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+FEWEST = 20
+# Shares of the rows, far from the queries, on which shortlists of one-bit estimates are tried too.
+FAR_SHARES = (0.1, 0.02)
+
+
+def measure(
+    segment: Bench,
+    queries: np.ndarray,
+    source: str,
+    seed: int,
+    k: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Fit constants and curves on a segment.
+
+    Args:
+        segment: its scan path, its path of clusters, its graph path (or None) and its clusters.
+        queries: float32[m, d], C-contiguous.
+        source: where the queries come from, for `info`.
+        seed: of the masks.
+        k: results per query at which curves of walks are measured.
+        progress: called with (done, total).
+    """
+    rng = np.random.default_rng(seed)
+    k = min(k, segment.n)
+    known = {
+        s: trials(segment, queries, s, rng)
+        for s in SHARES
+        if s == 1.0 or s * segment.n >= FEWEST * k
+    }
+    costs = scans.scan_costs(segment, queries, rng)
+    depths = scans.depths(segment, known[1.0][0], k)
+    # Rows that lie far from a query stand close together, as estimates see them.
+    hard = known[1.0] + [one for s in FAR_SHARES for one in known.get(s, []) if one.far]
+    bits, bit_depths = None, (0.0,) * len(TARGETS)
+    if segment.has_bits:
+        bits = scans.bit_costs(segment, queries, rng)
+        bit_depths = scans.bit_depths(segment, hard, k)
+    every = [one for part in known.values() for one in part]
+    shortlist = max(k + 8, math.ceil(max(depths) * k))
+    model = clusters.model(segment, every, hard, shortlist, rng)
+    curves: tuple[Curve, ...] = ()
+    if segment.graph is not None:
+        tell = progress or (lambda done, total: None)
+        curves = walks.curves(segment, known, k, shortlist, tell)
+    return Calibration(source, k, costs, depths, curves, bits, bit_depths, model)

@@ -1,0 +1,279 @@
+"""What the planner knows of a segment's paths: constants of time, and work by recall target.
+
+A `Curve` belongs to one kind of walk: at each calibrated selectivity it holds, for each recall
+target, the beam width that reached the target and the work of the walk, codes compared and lists
+of links read. A `ClusterModel` says how many passing rows the clusters nearest to a query must
+hold. Both know queries that the filter avoids apart from the rest, as these need several times as
+much. Plain values, kept as JSON with the segment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fanns.errors import CorruptIndexError
+
+TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+ONE_HOP, TWO_HOP = 0, 1
+MODE_NAMES = ("one-hop", "two-hop")
+
+
+def column_of(target: float) -> int | None:
+    """The place of the least of TARGETS that is not below a target, None above the last."""
+    column = bisect_left(TARGETS, target - 1e-9)
+    return column if column < len(TARGETS) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Nanoseconds: per search, per code compared, per full-precision distance."""
+
+    fixed_ns: float
+    code_ns: float
+    exact_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Beam and work of one kind of walk by selectivity (falling) and target (as TARGETS).
+
+    `codes` counts lists of links as well. `beams[i][j]` and `codes[i][j]` belong to
+    `selectivities[i]` and `TARGETS[j]`; 0 means that no beam reached the target there. `far`: for
+    queries that the filter avoids. `fixed_ns`, `code_ns`: time of such walks by their codes.
+    """
+
+    mode: int
+    far: bool
+    fixed_ns: float
+    code_ns: float
+    selectivities: tuple[float, ...]
+    beams: tuple[tuple[float, ...], ...]
+    codes: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return MODE_NAMES[self.mode] + (" far" if self.far else "")
+
+    def at(self, selectivity: float, target: float) -> tuple[float, float] | None:
+        """Beam and codes for a target at a selectivity, log-log between calibrated points.
+
+        None below the last calibrated selectivity, above the highest target, or where a
+        neighbouring point did not reach the target.
+        """
+        column = column_of(target)
+        if column is None or selectivity < self.selectivities[-1]:
+            return None
+        place = 0
+        while place + 1 < len(self.selectivities) and self.selectivities[place + 1] >= selectivity:
+            place += 1
+        after = min(place + 1, len(self.selectivities) - 1)
+        ends = [(self.beams[i][column], self.codes[i][column]) for i in (place, after)]
+        if any(beam == 0 for beam, _ in ends):
+            return None
+        high, low = self.selectivities[place], self.selectivities[after]
+        share = 0.0 if high <= low else math.log(high / selectivity) / math.log(high / low)
+        share = min(max(share, 0.0), 1.0)
+        beam, codes = (
+            math.exp(math.log(a) * (1 - share) + math.log(b) * share)
+            for a, b in zip(ends[0], ends[1], strict=True)
+        )
+        return beam, codes
+
+
+def _interpolated(x: float, places: Sequence[float], values: Sequence[float]) -> float:
+    """The value at x > 0, log-log between places (rising); the ends hold beyond them."""
+    after = bisect_left(places, x)
+    if after == 0 or after == len(places):
+        return values[min(after, len(places) - 1)]
+    low, high = places[after - 1], places[after]
+    share = math.log(x / low) / math.log(high / low)
+    a, b = values[after - 1], values[after]
+    return a if a == b else math.exp(math.log(a) * (1 - share) + math.log(b) * share)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Passing rows that are enough: `rows[i][j][t]` for `shares[i]` of the rows passing, `ks[j]`
+    results and `TARGETS[t]`; shares and ks rise.
+    """
+
+    shares: tuple[float, ...]
+    ks: tuple[int, ...]
+    rows: tuple[tuple[tuple[float, ...], ...], ...]
+
+    def at(self, share: float, k: int, target: float) -> float:
+        """Rows for k results at a recall target; infinity where no target is as high."""
+        column = column_of(target)
+        if column is None or not self.shares:
+            return math.inf
+        by_k = [
+            _interpolated(share, self.shares, [row[j][column] for row in self.rows])
+            for j in range(len(self.ks))
+        ]
+        stretch = max(1.0, k / self.ks[-1])
+        return max(_interpolated(k, self.ks, by_k) * stretch, float(k))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterModel:
+    """Work and time of the scan of clusters.
+
+    `clusters`: their number. `slacks[t]`: standard errors by which estimates are lowered for
+    `TARGETS[t]`, negative where no estimate is good enough. `near`, `far`: see `Needs`; the shares
+    of `near` are also rates at which the rows near the query pass. `exact_share`: share of the
+    passing rows that a bound does not rule out for exact answers. Nanoseconds: `fixed_ns` per
+    search, `visit_ns` per cluster, `row_ns` per passing row.
+    """
+
+    clusters: int
+    slacks: tuple[float, ...]
+    near: Needs
+    far: Needs
+    fixed_ns: float
+    visit_ns: float
+    row_ns: float
+    exact_share: float = 1.0
+
+    def slack(self, target: float) -> float | None:
+        """Standard errors for a recall target; None where estimates miss it."""
+        column = column_of(target)
+        if column is None or self.slacks[column] < 0:
+            return None
+        return self.slacks[column]
+
+    def cost(self, rows: float, share: float, n: int) -> float:
+        """Nanoseconds for so many passing rows where a share of n rows passes."""
+        visits = min(rows * self.clusters / max(share * n, 1.0), self.clusters)
+        return self.fixed_ns + visits * self.visit_ns + rows * self.row_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the planner knows of one segment's paths.
+
+    `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`;
+    `bit_depths[j]` the same for the estimates of one-bit codes, 0 where none was enough. The
+    `exact_ns` of `bits` is that of a row of the shortlist. `clusters` is None where there are none.
+    """
+
+    source: str
+    k: int
+    scan: Costs
+    depths: tuple[float, ...]
+    curves: tuple[Curve, ...] = field(default=())
+    bits: Costs | None = None
+    bit_depths: tuple[float, ...] = ()
+    clusters: ClusterModel | None = None
+
+    def shortlist(self, k: int, target: float) -> int:
+        """Codes to rerank in full precision for k results at a recall target."""
+        column = column_of(target)
+        column = len(TARGETS) - 1 if column is None else column
+        return max(k + 8, math.ceil(self.depths[column] * k))
+
+    def bit_shortlist(self, k: int, target: float) -> int | None:
+        """Estimates to compare by int8 codes for k results; None where no number was enough."""
+        column = column_of(target)
+        if self.bits is None or column is None or self.bit_depths[column] == 0:
+            return None
+        return max(k + 30, math.ceil(self.bit_depths[column] * k))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """The inverse of `to_json`.
+
+        Raises:
+            CorruptIndexError: the text is not a calibration.
+        """
+        try:
+            raw = json.loads(text)
+            curves = tuple(
+                Curve(
+                    int(curve["mode"]),
+                    bool(curve["far"]),
+                    float(curve["fixed_ns"]),
+                    float(curve["code_ns"]),
+                    tuple(curve["selectivities"]),
+                    tuple(tuple(row) for row in curve["beams"]),
+                    tuple(tuple(row) for row in curve["codes"]),
+                )
+                for curve in raw["curves"]
+            )
+            return cls(
+                str(raw["source"]),
+                int(raw["k"]),
+                Costs(**raw["scan"]),
+                tuple(raw["depths"]),
+                curves,
+                None if raw["bits"] is None else Costs(**raw["bits"]),
+                tuple(raw["bit_depths"]),
+                None if raw["clusters"] is None else _cluster_model(raw["clusters"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
+
+
+def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
+    near, far = (
+        Needs(
+            tuple(part["shares"]),
+            tuple(part["ks"]),
+            tuple(tuple(tuple(row) for row in by_k) for by_k in part["rows"]),
+        )
+        for part in (raw["near"], raw["far"])
+    )
+    slacks, numbers = (
+        tuple(raw["slacks"]),
+        tuple(float(raw[name]) for name in ("fixed_ns", "visit_ns", "row_ns", "exact_share")),
+    )
+    return ClusterModel(int(raw["clusters"]), slacks, near, far, *numbers)
+
+
+# Rounded from measurements on 100,000 abstracts x 384 (cosine, one core), beams towards the wider;
+# used where measuring is switched off and for segments too small to measure.
+DEFAULT = Calibration(
+    source="default",
+    k=10,
+    scan=Costs(8_000, 30, 90),
+    depths=(1.5, 2.0, 2.0, 3.0, 3.0, 5.0),
+    bits=Costs(12_000, 11, 120),
+    bit_depths=(4.0, 4.0, 6.0, 12.0, 12.0, 32.0),
+    curves=(
+        Curve(
+            ONE_HOP,
+            False,
+            15_000,
+            150,
+            (1.0, 0.5),
+            ((14, 28, 56, 160, 224, 640), (14, 28, 40, 80, 112, 448)),
+            ((550, 900, 1_500, 3_200, 4_200, 9_000), (850, 1_300, 1_700, 2_700, 3_500, 9_500)),
+        ),
+        Curve(
+            TWO_HOP,
+            False,
+            15_000,
+            180,
+            (0.5, 0.2, 0.1, 0.05),
+            (
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
+                (14, 28, 56, 112, 160, 640),
+            ),
+            (
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
+                (900, 1_300, 2_000, 3_000, 4_000, 8_000),
+            ),
+        ),
+    ),
+)

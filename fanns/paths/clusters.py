@@ -1,0 +1,129 @@
+"""The clusters: the passing rows of the clusters nearest to the query, through three sieves."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fanns.bit_codes import BitCodes
+from fanns.centroids import Centroids
+from fanns.codes import Int8Codes
+from fanns.kernels.bits import record_words
+from fanns.kernels.bitset import count_ranges
+from fanns.kernels.distance import COSINE, L2
+from fanns.kernels.jit import Array, frozen
+from fanns.kernels.rotation import random_signs
+from fanns.kernels.scan_clusters import scan_clusters
+from fanns.paths import Answers, Budget, RowSet, form_of, no_answers
+from fanns.paths.locality import FAR, FEWEST, SHARE
+from fanns.vectors import DenseVectors
+
+NO_ESTIMATES = -1.0
+"""As `slack`: rows are compared by int8 codes at once, which can prove an answer."""
+
+
+class ClusterParameters(NamedTuple):
+    """How much of the selection is looked at, and how closely.
+
+    `near`: passing rows after which no further cluster is taken, by how densely the clusters taken
+    so far pass: near[i] at a rate of 2^-i. `far`: the same when the clusters nearest to the query
+    pass at less than FAR times the rate of all rows. Infinity: all clusters. `rerank`: rows kept
+    by their int8 codes for full precision, at least k. `slack`: standard errors by which an
+    estimate is lowered before it is held against the worst of these; `NO_ESTIMATES` for none.
+    """
+
+    near: tuple[float, ...]
+    far: float
+    rerank: int
+    slack: float = NO_ESTIMATES
+
+
+def probed(clusters: int) -> int:
+    """How many of the nearest clusters tell whether a filter avoids a query."""
+    return max(FEWEST, clusters // SHARE)
+
+
+class ClustersPath:
+    """Clusters in the order of their distance; `ties` int64[n] orders rows of equal distance."""
+
+    name = "clusters"
+
+    def __init__(
+        self,
+        vectors: DenseVectors,
+        codes: Int8Codes,
+        ties: Array,
+        centroids: Centroids,
+        bits: BitCodes | None = None,
+    ) -> None:
+        self._n, self._has_bits = vectors.n, bits is not None
+        self._full = (vectors.exact, vectors.norms, vectors.metric, frozen(ties))
+        self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
+        self._centres, self._centroids = centroids, centroids.arrays
+        if bits is None:
+            _, width = record_words(vectors.d)
+            records = frozen(np.empty((0, width), np.uint64))
+            signs = frozen(random_signs(vectors.d, 0))
+            self._bits = (records, records.view(np.float32), signs)
+        else:
+            self._bits = (bits.records, bits.factors, bits.signs)
+
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        selection: RowSet,
+        k: int,
+        parameters: ClusterParameters,
+        budget: Budget,
+    ) -> Answers:
+        """The k nearest selected rows of the clusters looked at; see `Path.search`.
+
+        The status is EXACT when the rows left out are proved to be farther, else APPROXIMATE; a
+        spent budget gives INCOMPLETE and the best rows so far.
+        """
+        if parameters.slack >= 0 and not self._has_bits:
+            raise ValueError("this segment has no one-bit codes")
+        answers = no_answers(len(queries), k)
+        given: Any = (queries, *form_of(selection), self._n, *self._full, *self._bits)
+        given += (*self._codes, *self._centroids, np.array(parameters.near), parameters.far)
+        given += (FAR * selection.count / max(selection.n, 1), probed(len(self._centres)))
+        given += (max(parameters.rerank, k), parameters.slack, *budget, *answers)
+        scan_clusters(*given)
+        return answers
+
+    def passing_before(
+        self,
+        queries: npt.NDArray[np.float32],
+        selection: RowSet,
+        rows: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.int64]:
+        """Selected rows in the clusters nearer to each query than those of its rows, int64[m, k].
+
+        A row is looked at when fewer rows than are enough come before it. rows int32[m, k]; a
+        negative one counts as row 0.
+        """
+        centres, length2 = self._centres.centres, self._centres.length2
+        wide = queries.astype(np.float64)
+        keys = -2.0 * (wide @ centres.T.astype(np.float64))
+        if self._full[2] == COSINE:
+            keys /= np.linalg.norm(wide, axis=1)[:, None]
+        if self._full[2] == L2:
+            keys += length2
+        counts = np.zeros(len(length2), np.int64)
+        count_ranges(selection.words(), self._centres.bounds, counts)
+        order = np.argsort(keys, axis=1, kind="stable")
+        sizes = counts[order]
+        nearer = np.empty_like(sizes)
+        np.put_along_axis(nearer, order, np.cumsum(sizes, axis=1) - sizes, axis=1)
+        own = np.searchsorted(self._centres.bounds, np.maximum(rows, 0), "right") - 1
+        return np.take_along_axis(nearer, own, axis=1)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Nothing: vectors, codes, centres and ties belong to the segment."""
+        return {}
+
+    @property
+    def nbytes(self) -> int:
+        return 0
