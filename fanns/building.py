@@ -15,6 +15,7 @@ from fanns.ingest import SIMULATED, Ingest, read_table, split
 from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
 from fanns.paths.graph_builder import PLACES
+from fanns.ranks import find_reduction
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Progress, Segment, SegmentData, build_segment
 from fanns.threads import available_threads
@@ -22,6 +23,8 @@ from fanns.vectors import accept_queries, check_vectors
 
 # Sample queries beyond this many tell little more and cost build time.
 SAMPLE_LIMIT = 128
+# What `reduce` may be: look for a subspace that holds all rows, or hold rows as given.
+REDUCE = ("auto", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Recipe:
     seed: int
     threads: int
     keep_originals: bool
+    reduce: str
     calibration: str
 
     def to_json(self) -> dict[str, Any]:
@@ -77,6 +81,8 @@ class Recipe:
             known = recipe.metric in METRICS and recipe.id_kind in ("int", "string")
             if not known or recipe.dtype not in ("float32", "float16", "int8"):
                 raise ValueError("unknown metric, id type or dtype")
+            if recipe.reduce not in REDUCE:
+                raise ValueError(f"reduce is {recipe.reduce!r}")
             if recipe.dimensions < 1:
                 raise ValueError("no dimensions")
             return recipe
@@ -149,6 +155,7 @@ def prepare_data(
     seed: int,
     threads: int | None,
     keep_originals: bool,
+    reduce: str,
     calibration: str,
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
@@ -156,6 +163,8 @@ def prepare_data(
         raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
     if calibration not in ("measure", "default"):
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
+    if reduce not in REDUCE:
+        raise InputError(f"reduce is {reduce!r}, expected 'auto' or 'off'")
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads!r}, expected at least 1")
     table = read_table(data)
@@ -184,6 +193,7 @@ def prepare_data(
         seed=seed,
         threads=threads,
         keep_originals=keep_originals,
+        reduce=reduce,
         calibration=calibration,
     )
     return recipe, ingest
@@ -209,7 +219,13 @@ def make_segment(
     recipe: Recipe, ingest: Ingest, queries: Any, progress: Progress | None
 ) -> Segment:
     """Build one segment by the recipe, calibrated on sample queries or stand-ins."""
-    vectors = ingest.vectors
+    vectors, reduction = ingest.vectors, None
+    if recipe.reduce == "auto":
+        if progress is not None:
+            progress("reduce", 0, 1)
+        found = find_reduction(vectors, recipe.seed, recipe.threads)
+        if found is not None:
+            reduction, vectors = found
     if not recipe.keep_originals:
         vectors = _compact(vectors, recipe.metric)
     sample = None
@@ -218,6 +234,8 @@ def make_segment(
         if len(sample) > SAMPLE_LIMIT:
             chosen = np.random.default_rng(recipe.seed).permutation(len(sample))[:SAMPLE_LIMIT]
             sample = np.ascontiguousarray(sample[np.sort(chosen)])
+        if reduction is not None:
+            sample = reduction.project(sample).queries
 
     def calibrate(segment: Segment) -> Calibration:
         if recipe.calibration == "default" or segment.n < 1_000:
@@ -234,7 +252,7 @@ def make_segment(
             else lambda done, total: progress("calibrate", done, total),
         )
 
-    data = SegmentData(ingest.ids, vectors, ingest.attributes, ingest.stored)
+    data = SegmentData(ingest.ids, vectors, ingest.attributes, ingest.stored, reduction)
     return build_segment(
         data,
         recipe.schema,
@@ -249,8 +267,8 @@ def make_segment(
 def estimate(data: Any, **options: Any) -> dict[str, Any]:
     """What a build would make: columns and roles, bytes on disk, peak memory, seconds.
 
-    Bytes follow from shapes; seconds are scaled from one build of 100,000 x 384 on two cores, with
-    compiled kernels.
+    Bytes follow from shapes, as if no rank reduction were found; seconds are scaled from one build
+    of 100,000 x 384 on two cores, with compiled kernels.
     """
     defaults: dict[str, Any] = {
         "vector": None,
@@ -262,6 +280,7 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
         "seed": 0,
         "threads": None,
         "keep_originals": True,
+        "reduce": "auto",
         "calibration": "measure",
     }
     unknown = set(options) - set(defaults)

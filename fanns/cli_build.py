@@ -70,6 +70,12 @@ CORRUPT = 3
     help="Measure speed and recall on this data, or take shipped constants.",
 )
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
+@click.option(
+    "--reduce/--no-reduce",
+    default=True,
+    show_default=True,
+    help="Hold vectors of low rank by their coordinates, where nothing is lost by it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
 @threads_option(None, "Threads of the build. Default: all cores.")
@@ -87,6 +93,7 @@ def build(
     id_: str | None,
     queries: Path | None,
     no_originals: bool,
+    reduce: bool,
     overwrite: bool,
     dry_run: bool,
     format_: str | None,
@@ -102,6 +109,7 @@ def build(
     from fanns.errors import IndexExistsError
 
     options |= {"id": id_, "keep_originals": not no_originals}
+    options["reduce"] = "auto" if reduce else "off"
     source = list(data)
     if dry_run:
         record = Index.plan_build(source, **options)
@@ -119,8 +127,9 @@ def build(
     except IndexExistsError as error:
         raise IndexExistsError(f"{output} exists; choose another path, or --overwrite") from error
     took = time.perf_counter() - started
+    held = index.info()["segments"][0]["vectors"]
     say(
-        f"built {output}: {len(index):,} rows of {index.dimensions} dimensions in {took:.1f} s; "
+        f"built {output}: {len(index):,} rows of {held} in {took:.1f} s; "
         f"try: fanns info {shlex.quote(str(output))}",
         quiet,
     )

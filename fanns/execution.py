@@ -121,7 +121,11 @@ def answer(
         if wanted == 0:
             continue
         budget = Budget(max(left, 1) if options.max_work else 0, deadline)
-        found = _answer_segment(segment, selection, queries, wanted, budget, options, traces)
+        projected = segment.project(queries, options.threads)
+        inside = queries if projected is None else projected.queries
+        found = _answer_segment(segment, selection, inside, wanted, budget, options, traces)
+        if projected is not None:
+            found = segment.restore(projected, found)
         if left and len(queries):
             left -= int(found.work[:, :2].sum()) // len(queries)
         parts.append((number, found))

@@ -77,6 +77,7 @@ class Index:
         seed: int = 0,
         threads: int | None = None,
         keep_originals: bool = True,
+        reduce: str = "auto",
         calibration: str = "measure",
         progress: Progress | None = None,
     ) -> Index:
@@ -102,6 +103,10 @@ class Index:
             threads: for building; default all cores. Never changes the result.
             keep_originals: False stores vectors as float16 (normalised under cosine), half the
                 bytes; `get(vector=True)` then refuses.
+            reduce: "auto" looks whether float32 vectors lie in a subspace of at most half their
+                dimensions, all of them within float32 rounding (1e-6 of their length). Then their
+                coordinates in it are held, distances are right to that rounding, and vectors come
+                back within it, not to the bit; `info` says so. "off" holds them as given.
             calibration: "measure", or "default" for shipped constants (no timing, so that builds
                 are equal to the bit).
             progress: called with (stage, done, total).
@@ -125,6 +130,7 @@ class Index:
                 seed=seed,
                 threads=threads,
                 keep_originals=keep_originals,
+                reduce=reduce,
                 calibration=calibration,
             )
             segment = make_segment(recipe, ingest, queries, progress)
@@ -398,6 +404,8 @@ class Index:
         self, ids: Any, *, vector: bool = False, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """Rows by id, in the order asked: id, the columns (default all) and the vectors as given.
+
+        Vectors held by coordinates in a subspace (`reduce`) come back within float32 rounding.
 
         Raises:
             UnknownIdError: an id that the index does not hold.

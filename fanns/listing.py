@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanns.building import Recipe
     from fanns.execution import Options
     from fanns.index import Index
+    from fanns.segment import Segment
     from fanns.storage import Directory
 
 
@@ -98,13 +99,13 @@ def locate(snapshot: Snapshot, keys: Any) -> tuple[np.ndarray, np.ndarray]:
 def vectors_at(
     snapshot: Snapshot, segments: np.ndarray, rows: np.ndarray, recipe: Recipe
 ) -> pa.Array:
-    """The vectors of rows as they were given, FixedSizeList<d>."""
+    """The vectors of rows as they were given (see `Segment.originals`), FixedSizeList<d>."""
     if not recipe.keep_originals:
         raise InputError("this index was built with keep_originals=False: the vectors are gone")
     out = np.empty((len(rows), recipe.dimensions), recipe.dtype)
     for number in np.unique(segments):
         places = segments == number
-        out[places] = snapshot.segments[number].vectors.vectors[rows[places]]
+        out[places] = snapshot.segments[number].originals(rows[places])
     return pa.FixedSizeListArray.from_arrays(pa.array(out.ravel()), recipe.dimensions)
 
 
@@ -243,6 +244,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         for name in segment.arrays:
             group = name.split("/")[0]
             group = "codes" if group == "bits" else group
+            group = "vectors" if group == "reduction" else group
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
@@ -256,7 +258,13 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         "metric": recipe.metric,
         "id": {"column": recipe.id_name, "type": recipe.id_kind},
         "segments": [
-            {"rows": segment.n, "graph": segment.has_graph} for segment in snapshot.segments
+            {
+                "rows": segment.n,
+                "graph": segment.has_graph,
+                "vectors": _held(segment, recipe.dimensions),
+                "reduction": segment.meta["reduction"],
+            }
+            for segment in snapshot.segments
         ],
         "columns": columns,
         "bytes": {**weight, "stored": stored, "total": base + stored},
@@ -267,6 +275,18 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         "seed": recipe.seed,
         "path": None if directory is None else str(directory.path),
     }
+
+
+def _held(segment: Segment, dimensions: int) -> str:
+    """How many numbers a vector of a segment is held by, in words."""
+    reduction = segment.reduction
+    if reduction is None:
+        return f"{dimensions:,} dimensions"
+    return (
+        f"{dimensions:,} dimensions, rank {reduction.rank:,}: stored as {reduction.rank:,}"
+        f" ({dimensions / reduction.rank:.1f}x smaller),"
+        f" largest relative residual {reduction.residual:.1g}"
+    )
 
 
 def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any]:

@@ -82,9 +82,9 @@ def find_reduction(
             if np.isinf(reduction.residual):
                 return None
             outside = vectors[residuals > TOLERANCE]
-        outside = outside[np.linspace(0, len(outside) - 1, min(len(outside), OFFENDERS)).astype(int)]
-        basis.extend(_unit(outside), SHOWN)
-        sample = np.concatenate([sample, outside])
+        chosen = np.linspace(0, len(outside) - 1, min(len(outside), OFFENDERS)).astype(np.int64)
+        basis.extend(_unit(outside[chosen]), SHOWN)
+        sample = np.concatenate([sample, outside[chosen]])
     return None
 
 
@@ -102,9 +102,10 @@ def _mixtures(
 
 def _unit(rows: Array) -> npt.NDArray[np.float64]:
     """A copy at length 1; zero rows stay."""
-    wide = rows.astype(np.float64)
+    wide: npt.NDArray[np.float64] = rows.astype(np.float64)
     lengths = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    return np.divide(wide, lengths, out=wide, where=lengths > 0)
+    np.divide(wide, lengths, out=wide, where=lengths > 0)
+    return wide
 
 
 class Basis:

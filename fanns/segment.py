@@ -26,7 +26,7 @@ from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
-from fanns.paths import Budget
+from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
@@ -34,7 +34,8 @@ from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.schema import Schema
 from fanns.selection import Selection
 from fanns.storage import SegmentFiles
-from fanns.vectors import DenseVectors
+from fanns.transforms import TOLERANCE, Projected, Reduction
+from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 
 # Smaller segments are scanned: the scan of so few codes costs no more than a walk.
 GRAPH_MIN_ROWS = 4_096
@@ -80,6 +81,7 @@ class SegmentData(NamedTuple):
     vectors: np.ndarray
     attributes: pa.Table
     stored: pa.Table
+    reduction: Reduction | None = None  # by which `vectors` are coordinates
 
 
 class Segment:
@@ -149,6 +151,62 @@ class Segment:
         n, d = self.n, made.d
         self._check_shapes({"vectors/vectors": ((n, d), None), "vectors/norms": ((n,), "float64")})
         return made
+
+    @cached_property
+    def reduction(self) -> Reduction | None:
+        """The subspace by whose coordinates the vectors are held, None where they are as given."""
+        told = self.meta["reduction"]
+        if told is None:
+            return None
+        try:
+            dimensions, rank, residual = (told[name] for name in Reduction.DESCRIPTION)
+            whole = type(dimensions) is int and type(rank) is int
+            good = whole and 0 < rank == self.vectors.d <= dimensions <= MAX_DIMENSIONS
+            good = good and 0.0 <= residual <= TOLERANCE
+        except (KeyError, TypeError) as error:
+            raise CorruptIndexError(f"reduction: its description lacks {error}") from error
+        if not good:
+            raise CorruptIndexError(f"reduction: not one of {self.vectors.d} dimensions: {told}")
+        shapes = Reduction.shapes(dimensions, rank)
+        self._check_shapes({f"reduction/{name}": shape for name, shape in shapes.items()})
+        arrays = _part(self.arrays, "reduction")
+        if not all(np.isfinite(arrays[name]).all() for name in shapes):
+            raise CorruptIndexError("reduction: the basis is not finite")
+        return Reduction(arrays["basis"], arrays["gram"], rank, residual)
+
+    def project(self, queries: np.ndarray, threads: int = 1) -> Projected | None:
+        """Queries float32[m, d] as this segment's rows are held; None where that is as given.
+
+        Paths and codes take projected queries; `restore` turns their distances back.
+
+        Raises:
+            CorruptIndexError: the segment's vectors have another dimension.
+        """
+        reduction = self.reduction
+        held = self.vectors.d if reduction is None else reduction.dimensions
+        if queries.shape[1] != held:
+            raise CorruptIndexError(
+                f"vectors of {held} dimensions in an index of {queries.shape[1]}"
+            )
+        return None if reduction is None else reduction.project(queries, threads)
+
+    def restore(self, projected: Projected, answers: Answers) -> Answers:
+        """Answers with the distances to the queries themselves, ties by id as before."""
+        distances = Reduction.restore(projected, answers.distances, METRICS[self.metric])
+        if distances is answers.distances:
+            return answers
+        rows = answers.rows
+        for i, found in enumerate(answers.found.tolist()):
+            told = distances[i, :found]
+            if (told[1:] == told[:-1]).any():  # told apart only before the outside part was added
+                order = np.lexsort((self.ids.ties[rows[i, :found]], told))
+                rows[i, :found] = rows[i, :found][order]
+        return answers._replace(distances=distances)
+
+    def originals(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of rows (int32[m]) as given, [m, d]; reduced ones within their residual."""
+        held = self.vectors.vectors[rows]
+        return held if self.reduction is None else self.reduction.decode(held)
 
     @cached_property
     def codes(self) -> Int8Codes:
@@ -246,6 +304,8 @@ class Segment:
 
     def warmup(self, queries: np.ndarray) -> None:
         """Run the scans that the planner might not choose for these queries, float32[m, d]."""
+        projected = self.project(queries)
+        queries = queries if projected is None else projected.queries
         everything = Selection.all(self.n)
         for parameters in (ScanParameters(1), ScanParameters(1, bits=1 if self.has_bits else 0)):
             self.scan.search(queries, everything, 1, parameters, Budget())
@@ -359,6 +419,8 @@ def build_segment(
     reach = cluster_reach(vectors, offsets, centroids, threads)
     parts = Clusters(frozen(offsets), frozen(centroids), frozen(reach))
     _put(arrays, "clusters", parts._asdict())
+    if data.reduction is not None:
+        _put(arrays, "reduction", data.reduction.arrays())
     codes = Int8Codes.build(vectors, threads)
     _put(arrays, "codes", codes.arrays())
     bits = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads)
@@ -389,6 +451,7 @@ def build_segment(
         "indexed": list(indexed),
         "graph": has_graph,
         "bits": bits.usable,
+        "reduction": None if data.reduction is None else data.reduction.describe(),
         "calibration": DEFAULT.to_json(),
     }
     segment = Segment(meta, schema, arrays, lambda: stored)

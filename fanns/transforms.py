@@ -64,6 +64,8 @@ class Reduction:
     rows stay equal, and a query that is a row gets the coordinates of that row.
     """
 
+    DESCRIPTION = ("dimensions", "rank", "residual")
+
     def __init__(self, basis: Array, gram: Array, rank: int, residual: float) -> None:
         self.basis, self.gram = frozen(basis), frozen(gram)
         self.dimensions, self.rank, self.residual = int(basis.shape[1]), rank, residual
@@ -92,7 +94,7 @@ class Reduction:
 
     def describe(self) -> dict[str, Any]:
         """What is written down beside the arrays."""
-        return {"dimensions": self.dimensions, "rank": self.rank, "residual": self.residual}
+        return {name: getattr(self, name) for name in self.DESCRIPTION}
 
     @cached_property
     def _transposed(self) -> Array:
@@ -138,14 +140,15 @@ class Reduction:
 
         l2: sqrt(d^2 + |e|^2); cosine: the cosine shrinks by |y| / |q|; ip: the same.
         """
-        if metric == IP or not projected.outside.any():
-            return distances
         outside = projected.outside[:, None]
+        if metric == IP or not outside.any():
+            return distances
         if metric != COSINE:
-            return np.hypot(distances, outside)
-        lengths = projected.lengths[:, None]
-        shares = np.sqrt(np.maximum(1.0 - (outside / lengths) ** 2, 0.0))
-        return 1.0 - (1.0 - distances) * shares
+            with np.errstate(all="ignore"):  # places beyond the rows found hold anything
+                return np.hypot(distances, outside)
+        shares = np.sqrt(np.maximum(1.0 - (outside / projected.lengths[:, None]) ** 2, 0.0))
+        with np.errstate(all="ignore"):
+            return 1.0 - (1.0 - distances) * shares
 
 
 def product(rows: Array, panels: Array, threads: int = 1) -> npt.NDArray[np.float64]:

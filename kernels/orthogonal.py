@@ -44,7 +44,7 @@ def _take_away(vector: Array, direction: Array) -> None:
 
 @kernel
 def orthonormalise(block: Array, tolerance: float) -> Integer:
-    """Gram and Schmidt with pivoting, in place: gives how many rows of block float64[m, d] are left.
+    """Gram-Schmidt with pivoting, in place: how many rows of block float64[m, d] are left.
 
     The row of which most is left comes next; when that is at most `tolerance` long, the rest is
     dropped. The first rows, as many as the result says, are orthonormal then. Each is made

@@ -1,9 +1,9 @@
 """Rows times a matrix in double precision, each sum in one fixed order.
 
 The matrix [d, w] is held in panels of 64 columns: [ceil(w / 64), d, 64], zeros beyond w. A panel's
-sums stay in registers while its rows stream by. Every value is the sum over d in order, and products
-of float32 are exact in double precision, so that fused and separate additions agree: a row gives
-the same bits alone or among others, on any processor and for any number of threads.
+sums stay in registers while its rows stream by. Every value is the sum over d in order, and
+products of float32 are exact in double precision, so that fused and separate additions agree: a row
+gives the same bits alone or among others, on any processor and for any number of threads.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fanns.kernels.intrinsics import (
     _data,
     _function,
     _load,
+    _prefetch_line,
     _row,
     _widen,
     cgutils,
@@ -39,6 +40,10 @@ PANEL = 64
 
 TOGETHER = 2
 """Rows that share one reading of a panel; with more the sums no longer fit the registers."""
+
+AHEAD = 8192
+"""Bytes ahead of which a panel is asked for: 225 instead of 296 microseconds for 2,048 x 256 that
+are in no near cache."""
 
 NEARLY_INSIDE = 1e-3
 """Share of a query's squared length outside the basis from which on the basis' rounding, some 1e-9
@@ -89,6 +94,8 @@ def _panel_sums(together: int) -> Callable[..., None]:
                     value = _load(builder, _SCALARS[rows.dtype], at, sizes[0])
                     values.append(_spread(builder, _widen(builder, rows.dtype, value, 1), vector))
                 line = builder.add(base, builder.mul(k, ir.Constant(I64, sizes[1] * PANEL)))
+                for ahead in range(0, PANEL * sizes[1], 64):
+                    _prefetch_line(builder, builder.add(line, ir.Constant(I64, AHEAD + ahead)))
                 for part in range(PANEL // LANES):
                     at = builder.add(line, ir.Constant(I64, sizes[1] * LANES * part))
                     shape = ir.VectorType(_SCALARS[panel.dtype], LANES)
