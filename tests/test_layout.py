@@ -28,7 +28,8 @@ FLOORS = [
     [
         "filters binding columns leaves mongo normal opaque parameters sql sql_*",
         "attributes attributes.* selection",
-        "vectors transforms ranks codes bit_codes pq_codes codebooks opq clusters centroids identifiers",
+        "vectors transforms ranks codes bit_codes pq_codes codebooks opq",
+        "clusters centroids identifiers",
         "storage catalog arrayfile files",
         "ingest tables",
     ],
