@@ -28,6 +28,8 @@ _ELSEWHERE = {
     "gate": "fanns.bench.cli_report:gate",
     "kernels": "fanns.bench.cli_proofs:kernels",
     "grid": "fanns.bench.cli_proofs:grid",
+    "scaling": "fanns.bench.cli_proofs:scaling",
+    "memory": "fanns.bench.cli_proofs:memory",
 }
 _SHORT_LIMIT, _QUICK_LIMIT = 40.0, 2.75  # minutes
 

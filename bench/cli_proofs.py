@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fanns.cli_options import progress, quiet_option, say
+from fanns.cli_options import Report, progress, quiet_option, say
 from fanns.cli_output import render
 
 if TYPE_CHECKING:
     from fanns.bench.proofs.findings import Finding
+    from fanns.bench.proofs.large import Large
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 BAR_MISSED = 4
 COUNT = click.IntRange(min=1)
+ROWS, PASSING = (100_000, 1_000_000), (1_000, 10_000)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -157,6 +159,112 @@ def grid(
         measured = list(measure(held, rows, axes, rounds, report))
     setting = f"{rows.told}; {rounds} interleaved rounds, one thread."
     _end(grid_judged.judge(measured, [setting]), **rest)
+
+
+def home_option(command: Command) -> Command:
+    return click.option(
+        "--dir",
+        "home",
+        type=FOLDER,
+        help="Where simulated rows and their indexes are kept. [default: beside the workloads]",
+    )(command)
+
+
+@click.command()
+@click.option(
+    "--rows",
+    "sets",
+    multiple=True,
+    type=COUNT,
+    help="Rows of a set; give several. [default: 100000 and 1000000]",
+)
+@click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
+@click.option(
+    "--passing", multiple=True, type=COUNT, help="Rows that pass. [default: 1000 and 10000]"
+)
+@click.option(
+    "--queries", type=COUNT, default=100, show_default=True, help="Queries of each measurement."
+)
+@home_option
+@rounds_option
+@proof_options
+def scaling(
+    sets: tuple[int, ...],
+    dimensions: int,
+    passing: tuple[int, ...],
+    queries: int,
+    home: Path | None,
+    rounds: int,
+    **rest: Any,
+) -> None:
+    """Show that work follows the rows that pass, not all rows.
+
+    As many passing rows in a small set and in a large one: rows scored, bytes read, time. Making
+    the default sets takes several minutes and 6 GB of disk, once.
+
+    \b
+      fanns bench scaling --check -o proofs
+    """
+    from fanns.bench.proofs import scaling as proof
+
+    sizes = passing or PASSING
+    with progress(rest["quiet"]) as report:
+        made = [_large(rows, dimensions, sizes, home, report) for rows in sorted(set(sets or ROWS))]
+        places = proof.measure(made, sizes, queries, rounds, report)
+    setting = f"Simulated rows of {dimensions} dimensions; {queries} queries, {rounds} rounds."
+    _end(proof.judge(places, [setting]), **rest)
+
+
+@click.command()
+@click.option("--rows", type=COUNT, default=1_000_000, show_default=True, help="Rows of the index.")
+@click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
+@click.option("--queries", type=COUNT, default=200, show_default=True, help="To search with.")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="To ask for and to reach.",
+)
+@click.option(
+    "--limit", metavar="MB", type=COUNT, default=150, show_default=True, help="Of private memory."
+)
+@home_option
+@proof_options
+def memory(
+    rows: int,
+    dimensions: int,
+    queries: int,
+    recall: float,
+    limit: int,
+    home: Path | None,
+    **rest: Any,
+) -> None:
+    """Show how little private memory searching from disk takes.
+
+    A process of its own opens an index and searches it, with and without filters: what it holds
+    above `import fanns`, and its recall.
+
+    \b
+      fanns bench memory --check
+    """
+    from fanns.bench.proofs import memory as proof
+
+    with progress(rest["quiet"]) as report:
+        held = _large(rows, dimensions, PASSING, home, report)
+        measured = proof.measure(held, min(PASSING[-1], rows), queries, recall, report)
+    setting = f"{rows:,} simulated rows of {dimensions} dimensions; {queries} queries."
+    _end(proof.judge(measured, recall, limit * 10**6, [setting]), **rest)
+
+
+def _large(
+    rows: int, dimensions: int, sizes: Sequence[int], home: Path | None, report: Report | None
+) -> Large:
+    """The simulated set, made when it is not there."""
+    from fanns.bench.proofs.large import prepare
+    from fanns.bench.workloads.families import bench_folder
+
+    return prepare(rows, dimensions, sizes, home or bench_folder() / "proofs", report)
 
 
 def _end(found: Finding, output: Path | None, check: bool, quiet: bool) -> None:

@@ -1,0 +1,127 @@
+"""Simulated rows of any number, and indexes over them, made in bounded memory and kept.
+
+A folder holds vectors.npy (float32[n, d], mapped, never read whole), attributes.parquet, index/
+and, written last, large.json. The first rows of a larger set are those of a smaller one, block by
+block. Attributes: primary_category, categories, submitted_date, and for each size asked for a
+column group_<size> whose every value but the last has exactly that many rows, drawn by chance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import fanns
+from fanns.bench.engines.ours import Fanns
+from fanns.bench.workloads.truth import Report
+from fanns.datasets import arxiv_like
+from fanns.datasets.dataset import vectors
+
+COLUMNS = ["primary_category", "categories", "submitted_date"]
+TUNE = 200  # sample queries for the build
+_STAMP, _VECTORS, _ATTRIBUTES = "large.json", "vectors.npy", "attributes.parquet"
+
+
+class Large:
+    """What lies in such a folder, opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def index(self) -> Path:
+        """Of the saved index."""
+        return self.folder / "index"
+
+    def vectors(self) -> NDArray[np.float32]:
+        """float32[n, d] of unit length, mapped."""
+        held: NDArray[np.float32] = np.load(self.folder / _VECTORS, mmap_mode="r")
+        return held
+
+    def attributes(self) -> pa.Table:
+        return pq.read_table(self.folder / _ATTRIBUTES)
+
+
+def prepare(
+    rows: int,
+    dimensions: int,
+    groups: Sequence[int],
+    home: Path,
+    report: Report | None = None,
+) -> Large:
+    """The set of so many rows below `home`, made when it is not there or of other code."""
+    folder = home / f"{rows}x{dimensions}"
+    stamp = {"groups": list(groups), **Fanns.version()}
+    made = Large(folder)
+    if _read(folder / _STAMP) == stamp:
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _STAMP).unlink(missing_ok=True)
+    attributes = _write(rows, dimensions, folder, report)
+    for size in groups:
+        attributes = attributes.append_column(column(size), pa.array(_groups(rows, size)))
+    pq.write_table(attributes, folder / _ATTRIBUTES)
+    _build(made, dimensions, report)
+    (folder / _STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    return made
+
+
+def asked(count: int, dimensions: int) -> NDArray[np.float32]:
+    """Queries to measure with, float32[count, d]; none of those that an index is calibrated on."""
+    every = arxiv_like.queries(TUNE + count, dimensions)
+    return np.ascontiguousarray(vectors(every)[TUNE:])
+
+
+def column(size: int) -> str:
+    return f"group_{size}"
+
+
+def _write(rows: int, dimensions: int, folder: Path, report: Report | None) -> pa.Table:
+    """Write the vectors block by block; gives the attributes."""
+    shape = (rows, dimensions)
+    kept = np.lib.format.open_memmap(folder / _VECTORS, mode="w+", dtype=np.float32, shape=shape)
+    parts, done = [], 0
+    for batch in arxiv_like.batches(rows, dimensions):
+        table = pa.Table.from_batches([batch])
+        kept[done : done + len(batch)] = vectors(table)
+        parts.append(table.select(COLUMNS).replace_schema_metadata(None))
+        done += len(batch)
+        if report is not None:
+            report(f"{rows:,} rows", done, rows)
+    kept.flush()
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _groups(rows: int, size: int) -> NDArray[np.int32]:
+    places = np.random.default_rng([size, rows]).permutation(rows)
+    return np.asarray(places // size, np.int32)
+
+
+def _build(made: Large, dimensions: int, report: Report | None) -> None:
+    every = vectors(arxiv_like.queries(TUNE, dimensions))
+    column = pa.FixedSizeListArray.from_arrays(made.vectors().reshape(-1), dimensions)
+    attributes = made.attributes()
+    fanns.Index.build(
+        attributes.append_column("embedding", column),
+        vector="embedding",
+        attributes=attributes.column_names,
+        queries=np.ascontiguousarray(every),
+        path=made.index,
+        overwrite=True,
+        progress=report,
+    ).close()
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found

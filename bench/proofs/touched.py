@@ -1,0 +1,44 @@
+"""Bytes that a search reads, from its counters and the sizes of what it counts.
+
+A model, and an upper bound where a path has one counter for two kinds of codes. Rows of d float32
+dimensions; an int8 code takes d bytes, rounded up to 64, and 12 for its scale and square; a one-bit
+record d / 8 bytes and 8 for two numbers, in whole cache lines; a list of links 48 numbers of 4
+bytes. Codes of clusters' centres, and the 4 bytes that name a selected row, are counted too.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fanns.explanation import SegmentReport
+
+LINE, LINKS = 64, 4 * 48
+MOST_CLUSTERS = 4_096
+
+
+def touched(told: SegmentReport, dimensions: int) -> int:
+    """Bytes read by the search of one query. Raises ValueError for a path that it does not know."""
+    codes, full, _, hops = told.work
+    int8 = _whole(dimensions) + 12
+    rest = full * 4 * dimensions + 4 * told.matches
+    centres = min(math.isqrt(told.rows), MOST_CLUSTERS) * int8
+    if told.path == "scan":
+        shortlist = told.parameters.get("bits", 0)
+        if shortlist and codes > told.matches:  # estimates of all, and int8 codes of the best
+            sieved = codes - told.matches
+            return told.matches * _record(dimensions) + sieved * int8 + centres + rest
+        return codes * int8 + rest
+    if told.path == "graph":
+        return codes * int8 + hops * LINKS + centres + rest
+    if told.path == "clusters":
+        return codes * int8 + centres + rest
+    raise ValueError(f"no model of what the path {told.path!r} reads")
+
+
+def _record(dimensions: int) -> int:
+    return _whole(8 * -(-dimensions // 64) + 8)
+
+
+def _whole(size: int) -> int:
+    """Rounded up to whole cache lines."""
+    return -(-size // LINE) * LINE
