@@ -81,8 +81,9 @@ def kernels(
 ) -> None:
     """Measure single kernels, against memory and faiss's.
 
-    On one core: the masked int8 scan against reading as many bytes in order, the one-bit scan
-    against faiss's IndexRaBitQFastScan, product keys against scanning all pairs.
+    On one core: the masked int8 scan against reading as many bytes in order, the 4-bit and
+    one-bit scans against faiss's IndexPQFastScan and IndexRaBitQFastScan, product keys against
+    scanning all pairs.
 
     \b
       fanns bench kernels --check

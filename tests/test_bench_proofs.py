@@ -103,10 +103,11 @@ def measured() -> Finding:
 
 
 def test_kernels_are_measured(measured: Finding) -> None:
-    assert measured.name == "kernels" and len(measured.bars) == 4
+    assert measured.name == "kernels" and len(measured.bars) == 6
     names = [row["kernel"] for row in measured.rows]
     assert f"int8 scan, {CONTIGUOUS}" in names and "reading by numba" in names
     assert any(name.startswith("faiss IndexRaBitQFastScan") for name in names)
+    assert any(name.startswith("faiss IndexPQFastScan") for name in names)
     contiguous: dict[str, Any] = measured.rows[0]
     assert contiguous["amount"] == 2_500 * (64 + 12)
     assert all(row["per_second"] > 0 and row["low"] <= row["high"] for row in measured.rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.bench.machine import describe
-from fanns.bench.proofs import kernel_bits, kernel_int8, kernel_keys
+from fanns.bench.proofs import kernel_bits, kernel_int8, kernel_keys, kernel_pq
 from fanns.bench.proofs.findings import Bar, Finding, ratio
 from fanns.bench.proofs.kernel_peers import one_core
 from fanns.bench.proofs.kernel_rates import Pace
@@ -36,6 +36,7 @@ def run(sizes: Sizes, pace: Pace, report: Report | None = None) -> Finding:
     rows, queries = _simulated(sizes)
     topics: dict[str, Callable[[], tuple[list[dict[str, Any]], list[Bar]]]] = {
         "int8": lambda: kernel_int8.measure(sizes.int8_rows, sizes.dimensions, pace),
+        "4-bit": lambda: kernel_pq.measure(rows, queries, pace),
         "one-bit": lambda: kernel_bits.measure(rows, queries, pace),
         "product keys": lambda: kernel_keys.measure(sizes.half_keys, pace),
     }
