@@ -45,15 +45,25 @@ def cluster_order(
     n, d = vectors.n, vectors.d
     if n == 0:
         return np.empty(0, np.int32), np.zeros(1, np.int64), np.empty((0, d), np.float32)
-    codes = Int8Codes.build(vectors, threads)
-    centroids = _train(vectors, codes, min(math.isqrt(n), MAX_CLUSTERS), seed, threads)
-    labels, _ = _nearest(codes, centroids, threads)
+    labels, centroids = k_means(vectors, min(math.isqrt(n), MAX_CLUSTERS), seed, threads)
     counts = np.bincount(labels, minlength=len(centroids))
     order = np.argsort(labels, kind="stable").astype(np.int32)
     used = counts > 0
     offsets = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
     rows = np.arange(n, dtype=np.int32)
     return order, offsets, _means(vectors, rows, labels, centroids)[0][used]
+
+
+def k_means(
+    vectors: DenseVectors, clusters: int, seed: int, threads: int | None = 1
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The nearest of `clusters` centroids for each row, int32[n], and these, float32[clusters, d].
+
+    Trained on a sample; 1 <= clusters <= n. The result does not depend on `threads`.
+    """
+    codes = Int8Codes.build(vectors, threads)
+    centroids = _train(vectors, codes, clusters, seed, threads)
+    return _nearest(codes, centroids, threads)[0], centroids
 
 
 def _train(

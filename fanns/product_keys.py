@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,24 @@ from fanns.vectors import accept_queries, accept_vectors, check_vectors
 CHUNK = 16
 """Queries of one task; what threads share out."""
 
-STEP_NS = 35.0
-PAIR_NS = 1.5
-WORD_NS = 1.2
-SORT_NS = 20.0
-"""Cost of a sum taken in order, of a passing key in a scan, of 64 bits of a mask, and of sorting
-one half key: measured at c = 1,000; only which of two exact ways is taken depends on them."""
+STEP_NS, SORT_NS = 60.0, 15.0
+WORD_NS, PASSING_NS = 3.0, 0.2
+LISTED_NS = 1.0
+"""Cost of a sum taken in order and of a half key sorted; of 64 bits of a mask and each that is set
+(few of which are looked at: most half keys are soon ruled out); of a passing key in a list. Only
+which of two exact ways is taken depends on these, and on their ratios alone."""
 
 _NO_WORDS = frozen(np.empty(0, np.uint64))
 _NO_KEYS = frozen(np.empty(0, np.int64))
+
+
+class _Way(NamedTuple):
+    """A mask as the kernel takes it, half keys to sort first, and most sums to form in order."""
+
+    words: Array
+    keys: Array
+    depth: int
+    max_sums: int
 
 
 class ProductKeys:
@@ -127,16 +136,17 @@ class ProductKeys:
         sizes = [min(k, len(self) if one is None else one.count) for one in masks]
         rows = len(wanted) if common else 1
         parts = [(np.empty((rows, size), np.int64), np.empty((rows, size))) for size in sizes]
+        ways = [self._way(size, one, rows) for size, one in zip(sizes, masks, strict=True)]
         work = np.zeros((len(wanted), COUNTERS), np.int64)
 
         def task(start: int, stop: int) -> None:
             if common:
                 (ids, values), part = parts[0], slice(start, stop)
-                self._search(wanted[part], masks[0], ids[part], values[part], work[part])
+                self._search(wanted[part], ways[0], ids[part], values[part], work[part])
                 return
             for number in range(start, stop):
                 part = slice(number, number + 1)
-                self._search(wanted[part], masks[number], *parts[number], work[part])
+                self._search(wanted[part], ways[number], *parts[number], work[part])
 
         run_chunks(task, len(wanted), CHUNK, threads)
         hits = KeyHits(parts, work, self.metric)
@@ -145,36 +155,38 @@ class ProductKeys:
         return hits
 
     def _search(
-        self, queries: Array, mask: KeyMask | None, ids: Array, values: Array, work: Array
+        self, queries: Array, way: _Way | None, ids: Array, values: Array, work: Array
     ) -> None:
         """Fill ids int64[m, k], values float64[m, k] and work int64[m, COUNTERS]."""
+        given = (queries, self._number, self.keys_a, self.keys_b)
         if not ids.size:
             return
-        given = (queries, self._number, self.keys_a, self.keys_b)
-        if mask is None or mask.count == len(self):
+        if way is None:
             top_keys(*given, ids, values, work)
-            return
-        depth, max_sums = self._walk(ids.shape[1], mask)
-        words = mask.words() if max_sums or mask.has_words else _NO_WORDS
-        keys = _NO_KEYS if len(words) else mask.keys()
-        top_keys_masked(*given, words, keys, depth, max_sums, ids, values, work)
+        else:
+            top_keys_masked(*given, *way, ids, values, work)
 
-    def _walk(self, k: int, mask: KeyMask) -> tuple[int, int]:
-        """Half keys to sort and most sums to form in order; no sums where scanning is cheaper.
+    def _way(self, k: int, mask: KeyMask | None, queries: int) -> _Way | None:
+        """How `queries` queries find k passing keys; None where all pass.
 
         If keys pass without regard to the query, k / share sums are needed. A walk may cost as
         much as the scan that follows it when it fails.
         """
-        sums = k * len(self) / mask.count
+        if mask is None or mask.count == len(self):
+            return None
+        sums = k * len(self) / max(mask.count, 1)
         depth = min(int(4 * math.sqrt(sums)) + 16, max(self.shape))
-        sorted_keys = sum(min(depth, c) for c in self.shape)
-        walk = sums * STEP_NS + sorted_keys * SORT_NS
-        scan = mask.count * PAIR_NS
+        walk = sums * STEP_NS + sum(min(depth, c) for c in self.shape) * SORT_NS
         if mask.has_words:
-            scan += len(self) / 64 * WORD_NS
+            scan = len(self) / 64 * WORD_NS + mask.count * PASSING_NS
         else:
-            walk += mask.count * PAIR_NS
-        return (depth, math.ceil(scan / STEP_NS)) if walk < scan else (0, 0)
+            scan = mask.count * LISTED_NS
+            walk += (len(self) / 64 + scan) / max(queries, 1)  # a bitmap is made, once
+        if walk < scan:
+            return _Way(mask.words(), _NO_KEYS, depth, math.ceil(scan / STEP_NS))
+        if mask.has_words:
+            return _Way(mask.words(), _NO_KEYS, 0, 0)
+        return _Way(_NO_WORDS, mask.keys(), 0, 0)
 
     def record(self, ids: npt.ArrayLike) -> None:
         """Count answered key numbers in `usage`.

@@ -22,6 +22,9 @@ from fanns.kernels.distance import L2
 from fanns.kernels.jit import Array, Integer, inner
 from fanns.kernels.shortlist import cut_back
 
+GROWTH = 4
+"""What is sorted of a list grows by this factor."""
+
 RUN = 8
 """Length of the runs that are sorted by insertion before they are merged."""
 
@@ -116,20 +119,25 @@ def advance(
     metric: Integer,
     a: Array,
     b: Array,
+    end_a: Integer,
+    end_b: Integer,
     values: Array,
     firsts: Array,
     seconds: Array,
     size: Integer,
 ) -> Integer:
-    """Drop the smallest pair and take in the pairs that may follow it; gives the new size."""
+    """Drop the smallest pair and take in the pairs that may follow it; gives the new size.
+
+    The lists are a[:end_a] and b[:end_b]: slices would cost more than the step.
+    """
     first, second = firsts[0], seconds[0]
-    if second + 1 < b.shape[0]:
+    if second + 1 < end_b:
         values[0], seconds[0] = pair_value(metric, a[first], b[second + 1]), second + 1
     else:
         size -= 1
         values[0], firsts[0], seconds[0] = values[size], firsts[size], seconds[size]
     _sink(values, firsts, seconds, size)
-    if second > 0 or first + 1 >= a.shape[0]:
+    if second > 0 or first + 1 >= end_a:
         return size
     value, place = pair_value(metric, a[first + 1], b[0]), np.int64(size)
     while place > 0:
@@ -141,3 +149,25 @@ def advance(
         place = parent
     values[place], firsts[place], seconds[place] = value, first + 1, 0
     return size + 1
+
+
+@inner
+def sort_more(
+    values: Array,
+    end: Integer,
+    met: Integer,
+    keys: Array,
+    places: Array,
+    spare: Array,
+    spare_places: Array,
+) -> Integer:
+    """Sort GROWTH times as much of a list once place `met` is the last that is sorted.
+
+    `end` places are sorted so far; gives how many are now. They stay as they are, because the
+    order is by (value, place): so an enumeration may begin with few places and go on.
+    """
+    if met + 1 < end or end == values.shape[0]:
+        return end
+    wider = np.int64(min(GROWTH * end, values.shape[0]))
+    sort_smallest(values, wider, keys, places, spare, spare_places)
+    return wider

@@ -26,6 +26,7 @@ from fanns.kernels.multisequence import (
     open_frontier,
     pair_value,
     sort_candidates,
+    sort_more,
     sort_smallest,
 )
 from fanns.kernels.shortlist import SLACK, cut_back
@@ -127,7 +128,7 @@ def top_keys(
     """
     c_a, c_b = keys_a.shape[0], keys_b.shape[0]
     d_a, k = keys_a.shape[1], out_numbers.shape[1]
-    width_a, width_b = min(k + 1, c_a), min(k + 1, c_b)
+    width_a, width_b = np.int64(min(k + 1, c_a)), np.int64(min(k + 1, c_b))
     a, b = np.empty(c_a, np.float64), np.empty(c_b, np.float64)
     sorted_a, places_a = np.empty(c_a, np.float64), np.empty(c_a, np.int64)
     sorted_b, places_b = np.empty(c_b, np.float64), np.empty(c_b, np.int64)
@@ -139,14 +140,15 @@ def top_keys(
         query, numbers, values = queries[number], out_numbers[number], out_values[number]
         half_values(metric, keys_a, query[:d_a], a)
         half_values(metric, keys_b, query[d_a:], b)
-        sort_smallest(a, np.int64(width_a), sorted_a, places_a, spare, spare_places)
-        sort_smallest(b, np.int64(width_b), sorted_b, places_b, spare, spare_places)
-        near_a, near_b = sorted_a[:width_a], sorted_b[:width_b]
-        size = open_frontier(metric, near_a, near_b, heap, firsts, seconds)
+        sort_smallest(a, width_a, sorted_a, places_a, spare, spare_places)
+        sort_smallest(b, width_b, sorted_b, places_b, spare, spare_places)
+        size = open_frontier(metric, sorted_a, sorted_b, heap, firsts, seconds)
         for place in range(k):
             values[place] = heap[0]
             numbers[place] = places_a[firsts[0]] * c_b + places_b[seconds[0]]
-            size = advance(metric, near_a, near_b, heap, firsts, seconds, size)
+            size = advance(
+                metric, sorted_a, sorted_b, width_a, width_b, heap, firsts, seconds, size
+            )
         out_work[number, PRODUCTS], out_work[number, SUMS] = c_a + c_b, k
         out_work[number, CHECKS] = 0
         if size > 0 and heap[0] == values[k - 1]:
@@ -161,17 +163,6 @@ def top_keys(
 def reach(metric: Integer, bar: float) -> float:
     """A sum that no sum with a value of at most `bar` exceeds."""
     return bar * bar * (1.0 + 1e-15) if metric == L2 else bar
-
-
-@inner
-def keep(
-    values: Array, numbers: Array, size: Integer, limit: Integer, bar: float
-) -> tuple[Integer, float]:
-    """Cut full candidate arrays back to the `limit` best; gives (size, bar for the next ones)."""
-    if size < values.shape[0]:
-        return size, bar
-    bar = cut_back(values, numbers, size, limit)
-    return limit, bar
 
 
 @inner
@@ -205,7 +196,9 @@ def scan_bitmap(
             sums += 1
             if a[i] + half <= furthest:
                 values[size], numbers[size] = pair_value(metric, a[i], half), number
-                size, bar = keep(values, numbers, size + 1, limit, bar)
+                size += 1
+                if size == values.shape[0]:
+                    bar, size = cut_back(values, numbers, size, limit), limit
         place += 1
     return size, sums
 
@@ -227,7 +220,9 @@ def scan_list(
         half = b[number - end + c_b]
         if a[i] + half <= furthest:
             values[size], numbers[size] = pair_value(metric, a[i], half), number
-            size, bar = keep(values, numbers, size + 1, limit, bar)
+            size += 1
+            if size == values.shape[0]:
+                bar, size = cut_back(values, numbers, size, limit), limit
     return size, np.int64(keys.shape[0])
 
 
@@ -271,33 +266,33 @@ def top_keys_masked(
         sums: Integer = np.int64(0)
         checks, complete = 0, False
         if max_sums > 0:
-            width_a, width_b = min(depth, c_a), min(depth, c_b)
-            sort_smallest(a, np.int64(width_a), sorted_a, places_a, spare, spare_places)
-            sort_smallest(b, np.int64(width_b), sorted_b, places_b, spare, spare_places)
             bar = math.inf
-            near_a, near_b = sorted_a[:width_a], sorted_b[:width_b]
-            size = open_frontier(metric, near_a, near_b, heap, firsts, seconds)
+            width_a: Integer = np.int64(min(depth, c_a))
+            width_b: Integer = np.int64(min(depth, c_b))
+            sort_smallest(a, width_a, sorted_a, places_a, spare, spare_places)
+            sort_smallest(b, width_b, sorted_b, places_b, spare, spare_places)
+            size = open_frontier(metric, sorted_a, sorted_b, heap, firsts, seconds)
             while sums < max_sums:
                 if size == 0 or heap[0] > bar:
                     complete = True
                     break
-                place = places_a[firsts[0]] * c_b + places_b[seconds[0]]
+                first, second = firsts[0], seconds[0]
+                place = places_a[first] * c_b + places_b[second]
                 checks += 1
                 if words[place >> 6] >> np.uint64(place & 63) & np.uint64(1) != np.uint64(0):
                     values[found], numbers[found] = heap[0], place
                     found += 1
                     if found == k:
                         bar = heap[0]
-                    found, bar = keep(values, numbers, found, k, bar)
-                if width_a < c_a and firsts[0] + 1 == width_a:
-                    width_a = c_a
-                    sort_smallest(a, np.int64(c_a), sorted_a, places_a, spare, spare_places)
-                    near_a = sorted_a[:width_a]
-                if width_b < c_b and seconds[0] + 1 == width_b:
-                    width_b = c_b
-                    sort_smallest(b, np.int64(c_b), sorted_b, places_b, spare, spare_places)
-                    near_b = sorted_b[:width_b]
-                size = advance(metric, near_a, near_b, heap, firsts, seconds, size)
+                    if found == values.shape[0]:
+                        bar = cut_back(values, numbers, found, k)
+                        found = k
+                if first + 1 == width_a or second + 1 == width_b:
+                    width_a = sort_more(a, width_a, first, sorted_a, places_a, spare, spare_places)
+                    width_b = sort_more(b, width_b, second, sorted_b, places_b, spare, spare_places)
+                size = advance(
+                    metric, sorted_a, sorted_b, width_a, width_b, heap, firsts, seconds, size
+                )
                 sums += 1
         if not complete:
             if words.shape[0] > 0:

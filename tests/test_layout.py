@@ -28,7 +28,7 @@ FLOORS = [
     [
         "filters binding columns leaves mongo normal opaque parameters sql sql_*",
         "attributes attributes.* selection",
-        "vectors transforms ranks codes bit_codes pq_codes codebooks opq",
+        "vectors transforms ranks codes bit_codes cells pq_codes codebooks opq",
         "clusters centroids identifiers",
         "storage catalog arrayfile files",
         "ingest tables",

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import fanns
 from fanns.errors import InputError
-from fanns.kernels.jit import Array
+from fanns.kernels.distance import METRICS as METRIC
+from fanns.kernels.jit import Array, frozen
+from fanns.kernels.product_keys import top_keys_masked
 from fanns.product_keys import ProductKeys
 
 SHAPES = [(1, 1, 1, 1), (1, 7, 3, 2), (9, 1, 1, 5), (5, 13, 17, 4), (40, 33, 8, 19)]
@@ -170,13 +172,20 @@ def test_walks_and_scans_agree(share: float, metric: str) -> None:
     bitmap = np.zeros(len(keys), np.bool_)
     bitmap[passing] = True
     expected = [brute_force(keys, query, 40, passing)[0] for query in queries]
-    masks = (keys.mask(bitmap), keys.mask(passing))
-    for walk in ((0, 0), (16, 5), (16, 10**9), (1000, 10**9)):
-        keys._walk = lambda k, mask, walk=walk: walk  # type: ignore[method-assign,misc]
-        for mask in masks:
-            assert mask.count == len(passing)
-            for hit, ids in zip(keys.topk(queries, 40, mask=mask), expected, strict=True):
-                np.testing.assert_array_equal(hit.ids, ids)
+    words = keys.mask(bitmap).words()
+    nothing = frozen(np.empty(0, np.uint64))
+    ways = [(words, depth, most) for depth in (16, 1000) for most in (0, 5, 10**9)]
+    for given_words, depth, most in [*ways, (nothing, 0, 0)]:
+        k = min(40, len(passing))
+        ids, values = np.empty((3, k), np.int64), np.empty((3, k))
+        asked = (queries, METRIC[metric], keys.keys_a, keys.keys_b)
+        listed, work = frozen(passing), np.empty((3, 3), np.int64)
+        top_keys_masked(*asked, given_words, listed, depth, most, ids, values, work)
+        for found, wanted in zip(ids, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    for form in (bitmap, passing):
+        for hit, wanted in zip(keys.topk(queries, 40, mask=form), expected, strict=True):
+            np.testing.assert_array_equal(hit.ids, wanted)
 
 
 def test_a_mask_against_the_query_ends_in_a_scan() -> None:
