@@ -24,6 +24,7 @@ from fanns.errors import CorruptIndexError, InputError
 from fanns.identifiers import Identifiers
 from fanns.kernels.bits import record_words
 from fanns.kernels.distance import METRICS
+from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
 from fanns.paths import Answers, Budget
@@ -31,6 +32,7 @@ from fanns.paths.clusters import ClustersPath
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
+from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
 from fanns.selection import Selection
 from fanns.storage import SegmentFiles
@@ -40,7 +42,7 @@ from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 # Smaller segments are scanned: the scan of so few codes costs no more than a walk.
 GRAPH_MIN_ROWS = 4_096
 # Arrays read in bulk: their checksums are proved by `verify`, not on first touch.
-BULK = frozenset({"vectors/vectors", "codes/codes", "bits/records"})
+BULK = frozenset({"vectors/vectors", "codes/codes", "bits/records", "products/codes"})
 # Name of the table of columns that are kept for display.
 STORED = "stored"
 Progress = Callable[[str, int, int], None]
@@ -240,6 +242,28 @@ class Segment:
         )
         return BitCodes.load(_part(self.arrays, "bits"), mean, METRICS[self.metric])
 
+    @cached_property
+    def products(self) -> PQCodes | None:
+        subspaces = self.meta["products"]
+        if subspaces == 0:
+            return None
+        n, d = self.n, self.vectors.d
+        if type(subspaces) is not int or not 0 < subspaces <= d:
+            raise CorruptIndexError(f"products: {subspaces!r} parts of {d} dimensions")
+        blocks = -(-n // ROWS)
+        self._check_shapes(
+            {
+                "products/codes": ((blocks, groups_of(subspaces) * GROUP_BYTES), "uint8"),
+                "products/fields": ((blocks, 2 * ROWS), "float32"),
+                "products/error": ((n,), "float32"),
+                "products/books": ((subspaces, -(-d // subspaces), CENTROIDS), "float32"),
+                "products/rotation": ((0, 0), "float32"),
+            }
+        )
+        arrays = _part(self.arrays, "products")
+        offsets, centroids, _ = self.clusters
+        return PQCodes.load(arrays, self.codes.mean, METRICS[self.metric], centroids, offsets)
+
     def _check_shapes(self, shapes: Mapping[str, tuple[tuple[int, ...], str | None]]) -> None:
         """Kernels trust shapes; a file need not."""
         for name, (shape, dtype) in shapes.items():
@@ -276,7 +300,8 @@ class Segment:
 
     @cached_property
     def scan_clusters(self) -> ClustersPath:
-        return ClustersPath(self.vectors, self.codes, self.ids.ties, self.centroids, self.bits)
+        held = (self.vectors, self.codes, self.ids.ties, self.centroids)
+        return ClustersPath(*held, self.bits, self.products)
 
     @property
     def has_graph(self) -> bool:
@@ -426,6 +451,11 @@ def build_segment(
     bits = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads)
     if bits.usable:
         _put(arrays, "bits", bits.arrays())
+    products = PQCodes.build(
+        vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
+    )
+    if bits.usable and products.usable:
+        _put(arrays, "products", products.arrays())
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
     attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
@@ -452,6 +482,7 @@ def build_segment(
         "graph": has_graph,
         "bits": bits.usable,
         "reduction": None if data.reduction is None else data.reduction.describe(),
+        "products": products.subspaces if bits.usable and products.usable else 0,
         "calibration": DEFAULT.to_json(),
     }
     segment = Segment(meta, schema, arrays, lambda: stored)

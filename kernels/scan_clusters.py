@@ -17,17 +17,28 @@ beyond the bar is left out for good reason, and the answer can be proved exact: 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from fanns.kernels.bits import PARAMETERS, PLANES, bits_key, prepare_bits
 from fanns.kernels.centroids import center_gap, center_key
 from fanns.kernels.distance import IP, L2
+from fanns.kernels.fastscan import (
+    CENTROIDS,
+    GROUP,
+    GROUP_TABLES,
+    block_keys,
+    block_sums,
+)
 from fanns.kernels.int8 import LENGTH, code_key, key_error, prepare_query
 from fanns.kernels.int8 import PARAMETERS as INT8_PARAMETERS
-from fanns.kernels.intrinsics import prefetch_row, read_clock, trailing_zeros
+from fanns.kernels.intrinsics import popcount, prefetch_row, read_clock, trailing_zeros
 from fanns.kernels.jit import Array, Integer, inner, kernel
+from fanns.kernels.pq import BASE, MULTIPLIER, STEP, prepare_fast, prepare_pq
+from fanns.kernels.pq import PARAMETERS as PQ_PARAMETERS
 from fanns.kernels.scan import (
+    ALL,
     APPROXIMATE,
     BLOCK,
     CHECKS,
@@ -38,13 +49,25 @@ from fanns.kernels.scan import (
     HOPS,
     INCOMPLETE,
     ROWS,
-    WORDS,
     finish,
     refine,
 )
 from fanns.kernels.scan_bits import RECORDS_AHEAD
 from fanns.kernels.shortlist import cut_back, make_heap, sink
 from fanns.kernels.topk import push
+
+DENSE = 20
+"""Passing rows of 64 neighbours from which on all are estimated at once: that takes 150 ns, a row
+alone 8."""
+
+ENOUGH = 96
+"""Candidates that are compared together."""
+
+TURN = 16 * BLOCK
+"""Rows between two looks at the clock."""
+
+ROOM = ENOUGH + BLOCK + 128
+ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @inner
@@ -61,38 +84,29 @@ def first_from(rows: Array, row: Integer) -> Integer:
 
 
 @inner
-def take_rows(
-    form: int,
-    rows: Array,
-    words: Array,
-    position: Integer,
-    stop: Integer,
-    block: Array,
-    filled: Integer,
-) -> tuple[Integer, Integer]:
-    """Append selected rows of [position, stop) to a block; gives (filled, the position after).
+def next_word(form: int, words: Array, position: Integer, stop: Integer) -> tuple[Any, Integer]:
+    """The bits of [position, stop) in the first word that holds any; gives them and where it ends.
 
-    Positions are places of the list under ROWS, else rows.
+    Bit r % 64 stands for row r. Under ALL every row passes.
     """
-    if form != WORDS:
-        last = min(stop, position + block.shape[0] - filled)
-        for place in range(position, last):
-            block[filled] = rows[place] if form == ROWS else place
-            filled += 1
-        return filled, last
-    while position < stop and filled + 64 <= block.shape[0]:
-        first = position & ~63
-        word = (words[position >> 6] >> np.uint64(position & 63)) << np.uint64(position & 63)
-        after = first + 64
-        if after > stop:
-            word &= ~(np.uint64(0xFFFFFFFFFFFFFFFF) << np.uint64(stop & 63))
-            after = stop
-        while word != np.uint64(0):
-            block[filled] = first + trailing_zeros(word)
-            filled += 1
-            word &= word - np.uint64(1)
-        position = after
-    return filled, position
+    first = position & 63
+    word = ALL_BITS if form == ALL else words[position >> 6]
+    word = (word >> np.uint64(first)) << np.uint64(first)
+    end = position - first + 64
+    if end > stop:
+        word &= ~(ALL_BITS << np.uint64(stop & 63))
+        end = stop
+    return word, end
+
+
+@inner
+def take_word(word: Any, first: Integer, block: Array, filled: Integer) -> Integer:
+    """Append the rows of a word, whose lowest bit is row `first`, to a block; gives its size."""
+    while word != np.uint64(0):
+        block[filled] = first + trailing_zeros(word)
+        filled += 1
+        word &= word - np.uint64(1)
+    return filled
 
 
 @inner
@@ -126,6 +140,61 @@ def enough_rows(near: Array, passing: Integer, seen: Integer) -> float:
     return a * math.exp((rate - below) * math.log(b / a))  # type: ignore[no-any-return]
 
 
+@inner
+def compare(
+    codes: Array,
+    scale: Array,
+    square: Array,
+    code: Array,
+    int8: Array,
+    low: Array,
+    rows: Array,
+    count: Integer,
+    scratch: Array,
+    scratch_rows: Array,
+    keys: Array,
+    key_ties: Array,
+    key_rows: Array,
+    size: Integer,
+) -> tuple[Integer, Integer]:
+    """Compare candidates by int8 codes; gives (keys kept, codes compared).
+
+    low float64[count] are bounds below which a key is unlikely. `keys` is a heap, worst first.
+    While it is not full there is no bar: the candidates that look best fill it and set one.
+    """
+    limit, compared = keys.shape[0], np.int64(0)
+    if size < limit and count > limit:
+        for i in range(count):
+            scratch[i], scratch_rows[i] = low[i], i
+        cut_back(scratch, scratch_rows, count, limit)
+        for i in range(limit):
+            if i + CODES_AHEAD < limit:
+                prefetch_row(codes, rows[scratch_rows[i + CODES_AHEAD]])
+            place = scratch_rows[i]
+            row = np.int64(rows[place])
+            value = code_key(codes, scale, square, row, code, int8)
+            size = push(keys, key_ties, key_rows, size, value, row, row)
+            low[place] = math.inf
+        compared += limit
+    bar = keys[0] if size == limit else math.inf
+    left = np.int64(0)
+    for i in range(count):
+        scratch[left], scratch_rows[left] = low[i], rows[i]
+        left += low[i] < bar
+    for i in range(left):
+        if i + CODES_AHEAD < left:
+            prefetch_row(codes, scratch_rows[i + CODES_AHEAD])
+        if scratch[i] >= bar:
+            continue
+        row = np.int64(scratch_rows[i])
+        value = code_key(codes, scale, square, row, code, int8)
+        compared += 1
+        if value < bar:
+            size = push(keys, key_ties, key_rows, size, value, row, row)
+            bar = keys[0] if size == limit else bar
+    return size, compared
+
+
 @kernel
 def scan_clusters(
     queries: Array,
@@ -140,6 +209,11 @@ def scan_clusters(
     records: Array,
     factors: Array,
     signs: Array,
+    products: Array,
+    fields: Array,
+    books: Array,
+    rotation: Array,
+    share: float,
     codes: Array,
     scale: Array,
     square: Array,
@@ -168,12 +242,13 @@ def scan_clusters(
 ) -> None:
     """The best rows of the nearest clusters that hold enough passing rows.
 
-    As `scan.scan_codes`, with the arrays of `BitCodes` and `Centroids`. near float64[g]: rows that
-    are enough by the pass-rate so far (`enough_rows`); `far`: rows that are enough for a query of
-    which the nearest `probe` clusters pass at a rate below `sparse`; infinity for all. `slack`:
-    standard errors by which estimates are lowered to bounds; below 0 they are not used. The
-    status is EXACT when every row left out is proved to be farther than the answer, which
-    estimates never prove.
+    As `scan.scan_codes`, with the arrays of `BitCodes`, of 4-bit `PQCodes` (`products` are their
+    codes; no blocks where there are none; `share`: see `ClustersPath`) and of `Centroids`, and
+    reach float64[c] >= |x' - c| of each cluster's rows. near float64[g]: rows that are enough by
+    the pass-rate so far (`enough_rows`); `far`: rows that are enough for a query of which the
+    nearest `probe` clusters pass at a rate below `sparse`; infinity for all. `slack`: standard
+    errors by which estimates are lowered to bounds; below 0 they are not used. The status is EXACT
+    when every row left out is proved to be farther than the answer, which estimates never prove.
     """
     clusters = length2.shape[0]
     limit = np.int64(shortlist)
@@ -181,22 +256,30 @@ def scan_clusters(
         limit = np.int64(max_work // 3 + (max_work < 3))
     place = np.int64(2 * (signs.shape[1] // 64))
     estimated = slack >= 0.0
-    block = np.empty(BLOCK, np.int32)
+    fast = estimated and products.shape[0] > 0 and max_work == 0  # words cannot be cut
+    block, low, found_rows = np.empty(BLOCK, np.int32), np.empty(ROOM), np.empty(ROOM, np.int32)
     base, spread = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float64)
-    low, scratch = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float64)
-    candidates, scratch_rows = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK, np.int32)
+    scratch, scratch_rows = np.empty(ROOM, np.float64), np.empty(ROOM + 1, np.int32)
     queue, numbers = np.empty(clusters, np.float64), np.empty(clusters, np.int32)
     keys, key_ties = np.empty(limit, np.float64), np.empty(limit, np.int64)
     key_rows = np.empty(limit, np.int32)
     best_ties = np.empty(out_rows.shape[1], np.int64)
     planes = np.empty((PLANES + 1, records.shape[1]), np.uint64)
     parameters = np.empty(PARAMETERS, np.float64)
+    tables = np.empty((books.shape[0], CENTROIDS), np.float32)
+    groups = (books.shape[0] + GROUP - 1) // GROUP
+    quantised = np.empty((1, groups * GROUP_TABLES), np.uint8)
+    sums, estimates = np.empty((1, 64), np.int32), np.empty(64, np.float32)
+    product = np.empty(PQ_PARAMETERS, np.float64)
     code, int8 = np.empty(codes.shape[1], np.int8), np.empty(INT8_PARAMETERS, np.float64)
     for number in range(queries.shape[0]):
         query = queries[number]
         prepare_query(query, metric, mean, code, int8)
         if estimated:
             prepare_bits(query, metric, mean, signs, planes, parameters)
+        if fast:
+            prepare_pq(query, metric, mean, rotation, books, tables, product)
+            prepare_fast(tables, product, quantised[0])
         error = key_error(int8, limits[0], limits[1], limits[2])
         centre_error = key_error(int8, centre_limits[0], centre_limits[1], centre_limits[2])
         left = np.int64(clusters)
@@ -214,8 +297,10 @@ def scan_clusters(
         work, visited, complete, more = np.int64(0), np.int64(0), True, bool(left > 0)
         taken, seen, avoided = np.int64(0), np.int64(0), False
         while more:
-            filled: Integer = np.int64(0)
-            while filled < BLOCK:
+            filled: Integer = np.int64(0)  # rows that wait for an estimate
+            count: Integer = np.int64(0)  # candidates
+            fresh: Integer = np.int64(0)  # rows met in this turn
+            while filled < BLOCK and count < ENOUGH:
                 if position >= stop:
                     if taken == probe:
                         avoided = bool(passing < sparse * seen)
@@ -240,16 +325,46 @@ def scan_clusters(
                     if form == ROWS:
                         position, stop = first_from(rows, position), first_from(rows, stop)
                     gap = slack * center_gap(metric, key, length2[chosen], int8)
-                begun = filled
-                filled, position = take_rows(form, rows, words, position, stop, block, filled)
+                    visited += position < stop
+                begun, met = filled, 0 * filled
+                if form == ROWS:
+                    last = min(stop, position + BLOCK - filled)
+                    for at in range(position, last):
+                        block[filled] = rows[at]
+                        filled += 1
+                    position, met = last, filled - begun
+                else:
+                    word, end = next_word(form, words, position, stop)
+                    met, first = popcount(word), (end - 1) & ~63
+                    if fast and met >= DENSE:
+                        group = first >> 6
+                        block_sums(products, group, group + 2, quantised, sums)
+                        lowered = product[BASE] + product[MULTIPLIER] * share * gap
+                        word &= block_keys(
+                            sums,
+                            np.int64(0),
+                            fields,
+                            group,
+                            np.float32(lowered),
+                            np.float32(product[STEP]),
+                            np.float32(bar - key),
+                            estimates,
+                        )
+                        while word != np.uint64(0):
+                            at = trailing_zeros(word)
+                            low[count], found_rows[count] = key + estimates[at], first + at
+                            count += 1
+                            word &= word - np.uint64(1)
+                        work += met
+                    else:
+                        filled = take_word(word, first, block, filled)
+                    position = end
                 for i in range(begun, filled):
                     base[i], spread[i] = key, gap
-                passing += filled - begun
-                visited += filled > begun
-                if position < stop:
+                passing += met
+                fresh += met
+                if filled + 64 > BLOCK or fresh > TURN:
                     break
-            if filled == 0:
-                break
             if deadline != 0 and read_clock() > deadline:
                 complete = False
                 break
@@ -257,7 +372,6 @@ def scan_clusters(
                 filled = np.int64((max_work - limit - work) // 2)
                 filled = np.int64(0) if filled < 0 else filled
                 complete = False
-            count = filled
             if estimated:
                 for i in range(min(filled, RECORDS_AHEAD)):
                     prefetch_row(records, block[i])
@@ -265,48 +379,34 @@ def scan_clusters(
                     if i + RECORDS_AHEAD < filled:
                         prefetch_row(records, block[i + RECORDS_AHEAD])
                     row = np.int64(block[i])
-                    low[i] = base[i] + bits_key(
+                    value = base[i] + bits_key(
                         records, factors, place, row, planes, parameters, spread[i]
                     )
-                if size < limit and filled > limit:
-                    # The bar is not known yet: the best of this block by their bounds set it.
-                    for i in range(filled):
-                        scratch[i], scratch_rows[i] = low[i], block[i]
-                    first = cut_back(scratch, scratch_rows, filled, limit)
-                    for i in range(limit):
-                        if i + CODES_AHEAD < limit:
-                            prefetch_row(codes, scratch_rows[i + CODES_AHEAD])
-                        row = np.int64(scratch_rows[i])
-                        value = code_key(codes, scale, square, row, code, int8)
-                        size = push(keys, key_ties, key_rows, size, value, row, row)
-                    last = np.int64(-1)
-                    for i in range(limit):
-                        if scratch[i] == first and scratch_rows[i] > last:
-                            last = np.int64(scratch_rows[i])
-                    for i in range(filled):
-                        if low[i] < first or (low[i] == first and block[i] <= last):
-                            low[i] = math.inf
-                    work += limit
-                    bar = keys[0] if size == limit else bar
-                count = np.int64(0)
-                for i in range(filled):
-                    candidates[count] = i
-                    count += low[i] < bar
+                    low[count], found_rows[count] = value, row
+                    count += value < bar
                 work += filled
             else:
                 for i in range(filled):
-                    candidates[i], low[i] = i, -math.inf
-            for i in range(count):
-                if i + CODES_AHEAD < count:
-                    prefetch_row(codes, block[candidates[i + CODES_AHEAD]])
-                if low[candidates[i]] >= bar:
-                    continue
-                row = np.int64(block[candidates[i]])
-                value = code_key(codes, scale, square, row, code, int8)
-                work += 1
-                if value < bar:
-                    size = push(keys, key_ties, key_rows, size, value, row, row)
-                    bar = keys[0] if size == limit else bar
+                    low[i], found_rows[i] = -math.inf, block[i]
+                count = filled
+            size, compared = compare(
+                codes,
+                scale,
+                square,
+                code,
+                int8,
+                low,
+                found_rows,
+                count,
+                scratch,
+                scratch_rows,
+                keys,
+                key_ties,
+                key_rows,
+                size,
+            )
+            work += compared
+            bar = keys[0] if size == limit else bar
             if not complete:
                 break
         best_rows, best = out_rows[number], out_distances[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +14,25 @@ from fanns.codes import Int8Codes
 from fanns.kernels.bits import record_words
 from fanns.kernels.bitset import count_ranges
 from fanns.kernels.distance import COSINE, L2
+from fanns.kernels.fastscan import CENTROIDS
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
 from fanns.kernels.scan_clusters import scan_clusters
 from fanns.paths import Answers, Budget, RowSet, form_of, no_answers
 from fanns.paths.locality import FAR, FEWEST, SHARE
+from fanns.pq_codes import PQCodes
 from fanns.vectors import DenseVectors
 
 NO_ESTIMATES = -1.0
 """As `slack`: rows are compared by int8 codes at once, which can prove an answer."""
+
+
+SAMPLE = 1_024
+"""Rows that tell the errors of product codes."""
+
+ONE_BIT = 0.6
+"""Standard error of a one-bit estimate in units of |q' - c| times the row's factor: the sine of the
+angle between a row and its code."""
 
 
 class ClusterParameters(NamedTuple):
@@ -57,6 +68,7 @@ class ClustersPath:
         ties: Array,
         centroids: Centroids,
         bits: BitCodes | None = None,
+        products: PQCodes | None = None,
     ) -> None:
         self._n, self._has_bits = vectors.n, bits is not None
         self._full = (vectors.exact, vectors.norms, vectors.metric, frozen(ties))
@@ -69,6 +81,8 @@ class ClustersPath:
             self._bits = (records, records.view(np.float32), signs)
         else:
             self._bits = (bits.records, bits.factors, bits.signs)
+
+        self._products = _product_arrays(products)
 
     def search(
         self,
@@ -87,7 +101,13 @@ class ClustersPath:
             raise ValueError("this segment has no one-bit codes")
         answers = no_answers(len(queries), k)
         given: Any = (queries, *form_of(selection), self._n, *self._full, *self._bits)
-        given += (*self._codes, *self._centroids, np.array(parameters.near), parameters.far)
+        given += (
+            *self._products,
+            *self._codes,
+            *self._centroids,
+            np.array(parameters.near),
+            parameters.far,
+        )
         given += (FAR * selection.count / max(selection.n, 1), probed(len(self._centres)))
         given += (max(parameters.rerank, k), parameters.slack, *budget, *answers)
         scan_clusters(*given)
@@ -127,3 +147,20 @@ class ClustersPath:
     @property
     def nbytes(self) -> int:
         return 0
+
+
+def _product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
+    """codes, fields, books, rotation, and what a row's error is to its factor."""
+    if products is None:
+        codes, fields = np.empty((0, 0), np.uint8), np.empty((0, 0), np.float32)
+        books, rotation = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+        return frozen(codes), frozen(fields), frozen(books), frozen(rotation), 0.0
+    if products.size != CENTROIDS:
+        raise ValueError("fast scan needs product codes of 4 bits")
+    rows = np.linspace(0, products.n - 1, SAMPLE).astype(np.int64)
+    factors = np.maximum(products.factor(rows), np.finfo(np.float32).tiny)
+    # An estimate's standard error is |q' - c| error / sqrt(d); that of a one-bit code is ONE_BIT
+    # times |q' - c| times its factor, which slacks are counted in.
+    error = float(np.median(products.error[rows] / factors)) / math.sqrt(len(products.mean))
+    parts = (products.codes, products.fields, products.books, products.rotation)
+    return *parts, error / ONE_BIT
