@@ -1,6 +1,8 @@
 """Bytes that a search reads, from its counters and the sizes of what it counts.
 
-A model, and an upper bound where a path has one counter for two kinds of codes. Rows of d float32
+A model. The clusters path counts one-bit records and int8 codes together, and all are taken as
+records where it has them: that is too few bytes, and gives what does not grow with the rows that
+pass, the centres, more weight than it has. Rows of d float32
 dimensions; an int8 code takes d bytes, rounded up to 64, and 12 for its scale and square; a one-bit
 record d / 8 bytes and 8 for two numbers, in whole cache lines; a list of links 48 numbers of 4
 bytes. Codes of clusters' centres, and the 4 bytes that name a selected row, are counted too.
@@ -31,7 +33,8 @@ def touched(told: SegmentReport, dimensions: int) -> int:
     if told.path == "graph":
         return codes * int8 + hops * LINKS + centres + rest
     if told.path == "clusters":
-        return codes * int8 + centres + rest
+        sieved = told.parameters.get("slack", -1.0) >= 0
+        return codes * (_record(dimensions) if sieved else int8) + centres + rest
     raise ValueError(f"no model of what the path {told.path!r} reads")
 
 
