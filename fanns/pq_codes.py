@@ -13,6 +13,7 @@ from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.pq import FACTOR, SECOND, decode_pq, encode_pq
 from fanns.kernels.rotation import random_signs
+from fanns.kernels.scan_pq import scan_fast, scan_tables
 from fanns.opq import rotation_matrix, train_rotation
 from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
@@ -150,6 +151,21 @@ class PQCodes:
         """`factor` of some rows, float32."""
         factor: Array = self.fields[rows // ROWS, FACTOR + rows % ROWS]
         return factor
+
+    def nearest(
+        self, queries: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], limit: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+        """The `limit` selected rows with the least estimates, for each query, by (estimate, row).
+
+        queries float32[q, d]; words: a bitmap of rows. Gives rows int32[q, limit] (-1 where there
+        is none) and keys float64[q, limit], in the units of `kernels/pq.py`.
+        """
+        rows = np.empty((len(queries), limit), np.int32)
+        keys = np.empty((len(queries), limit), np.float64)
+        quantizer = (self.mean, self.rotation, self.books, self.centroids, self.offsets)
+        scan = scan_fast if self.size == CENTROIDS else scan_tables
+        scan(queries, self.metric, *quantizer, frozen(words), self.codes, self.fields, rows, keys)
+        return rows, keys
 
     def decode(self, rows: Array) -> npt.NDArray[np.float64]:
         """What the codes stand for: approximations c + zhat of x', float64[len(rows), d]."""

@@ -30,14 +30,32 @@ are the new directions. Codebooks are float32[m, s, K]: value t of centroid k of
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numba.extending
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, LARGEST_SUM, LINE, ROWS
-from fanns.kernels.intrinsics import dot_float, element, squared_l2_float
+from fanns.kernels.intrinsics import (
+    F32,
+    I32,
+    I64,
+    _data,
+    _load,
+    _row,
+    cgutils,
+    dot_float,
+    element,
+    squared_l2_float,
+)
 from fanns.kernels.jit import Array, Integer, inner, kernel
 from fanns.kernels.rotation import rotate
+
+intrinsic: Any = numba.extending.intrinsic
+LANES = 16
 
 SECOND, FACTOR = 0, ROWS  # where they start in a block's fields
 
@@ -252,6 +270,50 @@ def decode_pq(codes: Array, books: Array, rows: Array, out: Array) -> None:
 # --- queries -------------------------------------------------------------------------------------
 
 
+@intrinsic
+def _fill_table(typingctx, turned, j, books, tables):  # type: ignore[no-untyped-def]
+    """tables[j, k] = sum over t of turned[j s + t] books[j, t, k], all float32, K of 16 each.
+
+    As a loop LLVM checks 16 values at a time whether the arrays overlap: 3.4 instead of 1 us.
+    """
+    numbers, line = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        shape = context.make_array(kinds[2])(context, builder, args[2]).shape
+        _, length, size = cgutils.unpack_tuple(builder, shape)
+        width = builder.shl(size, ir.Constant(I64, 2))
+        values = builder.mul(args[1], length)
+        values = builder.add(
+            _data(context, builder, kinds[0], args[0]), builder.shl(values, ir.Constant(I64, 2))
+        )
+        book = builder.mul(args[1], builder.mul(length, width))
+        book = builder.add(_data(context, builder, kinds[2], args[2]), book)
+        table, _ = _row(context, builder, kinds[3], args[3], args[1])
+        whole = cgutils.for_range_slice(
+            builder, ir.Constant(I64, 0), width, ir.Constant(I64, 4 * LANES), intp=I64
+        )
+        with whole as (place, _):
+            total = cgutils.alloca_once_value(builder, ir.Constant(line, [0.0] * LANES))
+            builder.store(ir.Constant(line, [0.0] * LANES), total)
+            with cgutils.for_range(builder, length, intp=I64) as loop:
+                one = builder.add(values, builder.shl(loop.index, ir.Constant(I64, 2)))
+                value = builder.insert_element(
+                    ir.Constant(line, ir.Undefined),
+                    _load(builder, F32, one, 4),
+                    ir.Constant(I32, 0),
+                )
+                value = builder.shuffle_vector(value, value, ir.Constant(numbers, [0] * LANES))
+                entries = builder.add(book, builder.add(place, builder.mul(loop.index, width)))
+                product = builder.fmul(value, _load(builder, line, entries, 4))
+                builder.store(builder.fadd(builder.load(total), product), total)
+            out = builder.inttoptr(builder.add(table, place), line.as_pointer())
+            builder.store(builder.load(total), out, align=4)
+        return context.get_dummy_value()
+
+    return types.void(turned, types.int64, books, tables), codegen
+
+
 @inner
 def prepare_pq(
     query: Array,
@@ -268,7 +330,7 @@ def prepare_pq(
     `mult <y, zhat> = BASE + STEP * sum of entries` takes the unit back.
     """
     d = query.shape[0]
-    m, s, size = books.shape
+    m, s, _ = books.shape
     y = np.empty(d, np.float64)
     turned = np.empty(m * s, np.float32)
     inverse = 1.0
@@ -285,12 +347,7 @@ def prepare_pq(
         y[j] *= unit
     turn(y, rotation, turned)
     for j in range(m):
-        for k in range(size):
-            tables[j, k] = np.float32(0.0)
-        for t in range(s):
-            value = turned[j * s + t]
-            for k in range(size):
-                tables[j, k] += value * books[j, t, k]
+        _fill_table(turned, np.int64(j), books, tables)
     low, high = np.empty(m, np.float32), np.empty(m, np.float32)
     table_ranges(tables, low, high)
     highest = 0.0

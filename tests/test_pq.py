@@ -13,7 +13,6 @@ from fanns.codes import Int8Codes
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.jit import Array
 from fanns.kernels.pq import decode_pq
-from fanns.kernels.scan_pq import scan_fast, scan_tables
 from fanns.opq import rotation_matrix, train_rotation
 from fanns.pq_codes import ROTATIONS, PQCodes
 from fanns.vectors import DenseVectors
@@ -70,15 +69,6 @@ def pack_words(chosen: Array) -> Array:
     padded[: len(chosen)] = chosen
     words: Array = np.packbits(padded, bitorder="little").view(np.uint64)
     return words
-
-
-def scan(codes: PQCodes, queries: Array, words: Array, limit: int) -> tuple[Array, Array]:
-    rows = np.empty((len(queries), limit), np.int32)
-    keys = np.empty((len(queries), limit), np.float64)
-    quantizer = (codes.mean, codes.rotation, codes.books, codes.centroids, codes.offsets)
-    run = scan_fast if codes.size == 16 else scan_tables
-    run(queries, codes.metric, *quantizer, words, codes.codes, codes.fields, rows, keys)
-    return rows, keys
 
 
 def true_keys(queries: Array, wide: Array, metric: int) -> Array:
@@ -153,7 +143,7 @@ def test_fewer_distinct_rows_than_codewords(distinct: int) -> None:
         codes = PQCodes.build(vectors, np.zeros(8, np.float32), 1, bits)
         np.testing.assert_allclose(codes.decode(np.arange(300)), array, atol=1e-5)
         np.testing.assert_allclose(codes.error, 0, atol=1e-5)
-        _, keys = scan(codes, array[:1], every_row(300), 1)
+        _, keys = codes.nearest(array[:1], every_row(300), 1)
         assert abs(keys[0, 0]) < 0.1
 
 
@@ -213,7 +203,9 @@ def test_builds_are_the_same_whatever_the_threads(bits: int, rotation: str) -> N
     again = PQCodes.load(one.arrays(), one.mean, COSINE, data.centroids, data.offsets)
     queries = clustered(2, 16, 9)
     words = every_row(2500)
-    for a, b in zip(scan(one, queries, words, 20), scan(again, queries, words, 20), strict=True):
+    for a, b in zip(
+        one.nearest(queries, words, 20), again.nearest(queries, words, 20), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     other = PQCodes.build(data.vectors, data.mean, 4, bits, rotation=rotation)
     assert not np.array_equal(one.books, other.books)
@@ -246,7 +238,7 @@ def test_keys_are_near_true_distances(metric: int, bits: int) -> None:
     truth = true_keys(queries, points(data.vectors), metric)
     for rotation in ROTATIONS if bits == 4 else ROTATIONS[:1]:
         codes = data.codes(bits, rotation)
-        keys = by_row(*scan(codes, queries, every_row(n), n))
+        keys = by_row(*codes.nearest(queries, every_row(n), n))
         shifted = queries.astype(np.float64)
         if metric == COSINE:
             shifted /= np.linalg.norm(shifted, axis=1)[:, None]
@@ -265,7 +257,7 @@ def test_four_bits_are_within_the_tables_error_of_plain_sums() -> None:
     data = Clusters(clustered(1000, 40, 8), IP)
     codes = data.codes(4)
     queries = clustered(5, 40, 10)  # one more than share a pass
-    keys = by_row(*scan(codes, queries, every_row(1000), 1000))
+    keys = by_row(*codes.nearest(queries, every_row(1000), 1000))
     rows = np.arange(1000)
     near = codes.decode(rows) - data.centroids[data.labels]
     y = queries.astype(np.float64) - data.mean
@@ -277,7 +269,7 @@ def test_four_bits_are_within_the_tables_error_of_plain_sums() -> None:
         step = np.ptp(tables, axis=1).max() / 255
         bound = factor * (0.501 * step * codes.subspaces + 1e-4) + 1e-4
         assert (np.abs(keys[number] - plain[number]) <= bound).all()
-    alone = by_row(*scan(codes, queries[3:4], every_row(1000), 1000))
+    alone = by_row(*codes.nearest(queries[3:4], every_row(1000), 1000))
     np.testing.assert_array_equal(alone[0], keys[3])
 
 
@@ -310,8 +302,8 @@ def test_scans_give_the_best_selected_rows(
     codes = PQCodes.build(vectors, Int8Codes.build(vectors).mean, 1, bits, subspaces)
     queries = rng.standard_normal((3, d)).astype(np.float32)
     chosen = rng.random(n) < share
-    everything, all_keys = scan(codes, queries, every_row(n), n)
-    rows, keys = scan(codes, queries, pack_words(chosen), limit)
+    everything, all_keys = codes.nearest(queries, every_row(n), n)
+    rows, keys = codes.nearest(queries, pack_words(chosen), limit)
     for number in range(3):
         passing = chosen[everything[number]]
         best = everything[number][passing][:limit]
@@ -332,7 +324,7 @@ def test_huge_values_are_told_and_harm_nothing() -> None:
     for bits in (4, 8):
         codes = PQCodes.build(vectors, Int8Codes.build(vectors).mean, 1, bits)
         query = np.full((1, 16), 1e37, np.float32)
-        rows, _ = scan(codes, query, every_row(300), 10)
+        rows, _ = codes.nearest(query, every_row(300), 10)
         assert len(set(rows[0].tolist()) - {-1}) == 10
 
 
