@@ -23,8 +23,9 @@ from fanns.vectors import accept_queries, check_vectors
 
 # Sample queries beyond this many tell little more and cost build time.
 SAMPLE_LIMIT = 128
-# What `reduce` may be: look for a subspace that holds all rows, or hold rows as given.
-REDUCE = ("auto", "off")
+# What `reduce` may be: look for a subspace that holds all rows where queries gain by it, look for
+# one wherever it saves memory, or hold rows as given.
+REDUCE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def prepare_data(
     if calibration not in ("measure", "default"):
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
     if reduce not in REDUCE:
-        raise InputError(f"reduce is {reduce!r}, expected 'auto' or 'off'")
+        raise InputError(f"reduce is {reduce!r}, expected 'auto', 'on' or 'off'")
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads!r}, expected at least 1")
     table = read_table(data)
@@ -220,10 +221,10 @@ def make_segment(
 ) -> Segment:
     """Build one segment by the recipe, calibrated on sample queries or stand-ins."""
     vectors, reduction = ingest.vectors, None
-    if recipe.reduce == "auto":
+    if recipe.reduce != "off":
         if progress is not None:
             progress("reduce", 0, 1)
-        found = find_reduction(vectors, recipe.seed, recipe.threads)
+        found = find_reduction(vectors, recipe.reduce, recipe.seed, recipe.threads)
         if found is not None:
             reduction, vectors = found
     if not recipe.keep_originals:

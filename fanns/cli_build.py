@@ -72,9 +72,8 @@ CORRUPT = 3
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
 @click.option(
     "--reduce/--no-reduce",
-    default=True,
-    show_default=True,
-    help="Hold vectors of low rank by their coordinates, where nothing is lost by it.",
+    default=None,
+    help="Hold vectors of low rank by their coordinates, losslessly. Default: where queries gain.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
@@ -93,7 +92,7 @@ def build(
     id_: str | None,
     queries: Path | None,
     no_originals: bool,
-    reduce: bool,
+    reduce: bool | None,
     overwrite: bool,
     dry_run: bool,
     format_: str | None,
@@ -109,7 +108,7 @@ def build(
     from fanns.errors import IndexExistsError
 
     options |= {"id": id_, "keep_originals": not no_originals}
-    options["reduce"] = "auto" if reduce else "off"
+    options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = list(data)
     if dry_run:
         record = Index.plan_build(source, **options)

@@ -103,10 +103,13 @@ class Index:
             threads: for building; default all cores. Never changes the result.
             keep_originals: False stores vectors as float16 (normalised under cosine), half the
                 bytes; `get(vector=True)` then refuses.
-            reduce: "auto" looks whether float32 vectors lie in a subspace of at most half their
+            reduce: "on" looks whether float32 vectors lie in a subspace of at most 0.9 of their
                 dimensions, all of them within float32 rounding (1e-6 of their length). Then their
                 coordinates in it are held, distances are right to that rounding, and vectors come
-                back within it, not to the bit; `info` says so. "off" holds them as given.
+                back within it, not to the bit; `info` says so. Each query is multiplied by the
+                basis: "auto" looks for ranks so low that this pays for single queries (up to
+                d / 2, 151 of 384, 200 of 1,024), or any where the vectors take 8 GB or more.
+                Needs 128 dimensions and 4 rows for each. "off" holds vectors as given.
             calibration: "measure", or "default" for shipped constants (no timing, so that builds
                 are equal to the bit).
             progress: called with (stage, done, total).

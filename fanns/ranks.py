@@ -24,9 +24,11 @@ ROWS_PER_DIMENSION = 4
 """Fewer rows per dimension are left as they are: n rows have rank n at most, whatever they come
 from, and the basis would weigh as much as it saves. As many are sampled."""
 
-SHARE = 0.5
-"""Ranks above this share of the dimensions are left as they are: every query is multiplied by the
-basis, which costs as much as comparing it with r rows in full precision."""
+WALKED = 1000
+"""Bytes per dimension that a search reads of rows: a walk's 750 codes and 40 vectors, some 900."""
+
+LARGE = 8 << 30
+"""Bytes of rows from which on memory counts for more than the time of a query."""
 
 MIXED_INTO = 8
 """Mixtures that a sampled row is part of."""
@@ -50,19 +52,34 @@ OFFENDERS = 4 * PANEL
 """Most rows outside the basis that it is extended by."""
 
 
+def rank_limit(n: int, d: int, reduce: str) -> int:
+    """The highest rank at which n rows [d] are reduced; 0 for never.
+
+    A query is multiplied by the basis, 4 d r bytes to read, and then reads less of every row. With
+    "auto" that must pay for one query alone, whose basis lies in no cache, or the rows must be
+    LARGE; with "on" a tenth of the dimensions saved is enough.
+    """
+    if reduce == "off" or d < MIN_DIMENSIONS or n < ROWS_PER_DIMENSION * d:
+        return 0
+    if reduce == "on" or 4 * n * d >= LARGE:
+        return 9 * d // 10
+    return min(d // 2, WALKED * d // (4 * d + WALKED))
+
+
 def find_reduction(
-    vectors: Array, seed: int, threads: int = 1
+    vectors: Array, reduce: str, seed: int, threads: int = 1
 ) -> tuple[Reduction, npt.NDArray[np.float32]] | None:
     """A lossless reduction of float32 rows [n, d] and their coordinates float32[n, r], or None.
 
-    None for other types, for few rows or dimensions, for ranks above d / 2, and where a row is
-    not given back within `TOLERANCE` (also after the basis was extended once by such rows). The
-    same for any number of threads.
+    None for other types, for ranks above `rank_limit`, and where a row is not given back within
+    `TOLERANCE` (also after the basis was extended by such rows). The same for any number of
+    threads.
     """
     n, d = vectors.shape
-    if vectors.dtype != np.float32 or d < MIN_DIMENSIONS or n < ROWS_PER_DIMENSION * d:
+    limit = rank_limit(n, d, reduce)
+    if vectors.dtype != np.float32 or not limit:
         return None
-    rng, limit = np.random.default_rng(seed), int(SHARE * d)
+    rng = np.random.default_rng(seed)
     rows = rng.choice(n, ROWS_PER_DIMENSION * d, replace=False)
     basis = Basis(d, limit, threads)
     basis.extend(_mixtures(vectors, rows, limit + PANEL, rng), SHOWN, until_short=True)

@@ -18,7 +18,7 @@ from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.jit import frozen
 from fanns.kernels.orthogonal import orthonormalise
 from fanns.kernels.projection import packed, unpacked
-from fanns.ranks import MIN_DIMENSIONS, find_reduction
+from fanns.ranks import LARGE, MIN_DIMENSIONS, find_reduction, rank_limit
 from fanns.transforms import TOLERANCE, Reduction, product
 
 METRICS = ("cosine", "l2", "ip")
@@ -105,7 +105,7 @@ def test_orthonormal_rows_span_what_was_given() -> None:
 @pytest.mark.parametrize("decay", [0.0, 6.0])
 def test_finds_the_rank_and_loses_nothing(d: int, r: int, decay: float) -> None:
     vectors = low_rank(4 * d + 7, d, r, decay=decay)
-    found = find_reduction(vectors, seed=0)
+    found = find_reduction(vectors, "on", seed=0)
     assert found is not None
     reduction, coordinates = found
     assert reduction.rank == r and coordinates.shape == (len(vectors), r)
@@ -116,9 +116,21 @@ def test_finds_the_rank_and_loses_nothing(d: int, r: int, decay: float) -> None:
     np.testing.assert_allclose(lengths, np.linalg.norm(vectors.astype(float), axis=1), rtol=2e-7)
 
 
+def test_limits_of_the_rank() -> None:
+    assert (
+        rank_limit(512, 128, "off") == rank_limit(511, 128, "on") == rank_limit(512, 127, "on") == 0
+    )
+    assert [rank_limit(4 * d, d, "on") for d in (128, 4096)] == [115, 3686]
+    assert [rank_limit(4 * d, d, "auto") for d in (128, 384, 1024, 4096)] == [64, 151, 200, 235]
+    assert rank_limit(LARGE // 4096, 1024, "auto") == 921
+
+
 def test_same_for_any_number_of_threads() -> None:
     vectors = low_rank(1500, 256, 70)
-    one, two = find_reduction(vectors, 3, threads=1), find_reduction(vectors, 3, threads=2)
+    one, two = (
+        find_reduction(vectors, "on", 3, threads=1),
+        find_reduction(vectors, "on", 3, threads=2),
+    )
     assert one is not None and two is not None
     np.testing.assert_array_equal(one[1], two[1])
     np.testing.assert_array_equal(one[0].basis, two[0].basis)
@@ -129,7 +141,7 @@ def test_same_for_any_number_of_threads() -> None:
     "vectors",
     [
         np.random.default_rng(0).standard_normal((2000, 192)).astype(np.float32),
-        low_rank(2000, 192, 97),  # above half of the dimensions
+        low_rank(2000, 192, 173),  # above 0.9 of the dimensions
         low_rank(700, 192, 20),  # too few rows to tell
         low_rank(2000, MIN_DIMENSIONS - 1, 20),
         low_rank(2000, 192, 20).astype(np.float16),
@@ -138,7 +150,7 @@ def test_same_for_any_number_of_threads() -> None:
     ids=["full", "high", "few", "narrow", "half", "zero"],
 )
 def test_leaves_others_alone(vectors: np.ndarray) -> None:
-    assert find_reduction(vectors, seed=0) is None
+    assert find_reduction(vectors, "on", seed=0) is None
 
 
 @pytest.mark.parametrize("noise", [1e-5, 1e-3])
@@ -147,8 +159,8 @@ def test_leaves_nearly_deficient_rows_alone(noise: float) -> None:
     rng = np.random.default_rng(1)
     away = rng.standard_normal(vectors.shape)
     away *= np.linalg.norm(vectors, axis=1)[:, None] / np.linalg.norm(away, axis=1)[:, None]
-    assert find_reduction((vectors + noise * away).astype(np.float32), seed=0) is None
-    assert find_reduction((vectors + 1e-7 * away).astype(np.float32), seed=0) is not None
+    assert find_reduction((vectors + noise * away).astype(np.float32), "on", seed=0) is None
+    assert find_reduction((vectors + 1e-7 * away).astype(np.float32), "on", seed=0) is not None
 
 
 @pytest.mark.parametrize("offending", [1, 40])
@@ -158,7 +170,7 @@ def test_rows_outside_the_sample_extend_the_basis(offending: int) -> None:
     own = rng.standard_normal((3, 128))
     rows = rng.choice(len(vectors), offending, replace=False)
     vectors[rows] = rng.standard_normal((offending, 3)) @ own
-    found = find_reduction(vectors, seed=0)
+    found = find_reduction(vectors, "on", seed=0)
     assert found is not None and found[0].rank == 10 + min(offending, 3)
     assert found[0].residual <= TOLERANCE
 
@@ -166,7 +178,7 @@ def test_rows_outside_the_sample_extend_the_basis(offending: int) -> None:
 def test_rows_of_full_rank_among_many_are_not_given_up() -> None:
     vectors = low_rank(60_000, 128, 10)
     vectors[::500] = np.random.default_rng(2).standard_normal((120, 128))
-    assert find_reduction(vectors, seed=0) is None
+    assert find_reduction(vectors, "on", seed=0) is None
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -174,7 +186,7 @@ def test_any_scale_of_rows_and_zero_rows(scale: float) -> None:
     vectors = low_rank(1000, 128, 9) * np.float32(scale)
     vectors[::3] *= np.float32(1e-4)
     vectors[5] = 0.0
-    found = find_reduction(vectors, seed=0)
+    found = find_reduction(vectors, "on", seed=0)
     assert found is not None and found[0].rank == 9
     assert not found[1][5].any() and not found[0].decode(found[1][5:6]).any()
 
@@ -182,8 +194,10 @@ def test_any_scale_of_rows_and_zero_rows(scale: float) -> None:
 def test_rows_beyond_what_coordinates_can_say_stay() -> None:
     vectors = low_rank(1000, 128, 9)
     vectors /= np.abs(vectors).max()
-    assert find_reduction(vectors * np.float32(3e38), seed=0) is None  # longer than float32 says
-    assert find_reduction(vectors * np.float32(1e-43), seed=0) is None  # few bits are left
+    assert (
+        find_reduction(vectors * np.float32(3e38), "on", seed=0) is None
+    )  # longer than float32 says
+    assert find_reduction(vectors * np.float32(1e-43), "on", seed=0) is None  # few bits are left
 
 
 # --- searching -----------------------------------------------------------------------------------
@@ -349,8 +363,12 @@ def test_float16_copies_of_coordinates(tmp_path: Path) -> None:
 
 
 def test_options_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="reduce is 'on', expected 'auto' or 'off'"):
-        built(VECTORS, reduce="on")
+    with pytest.raises(InputError, match="reduce is 'yes', expected 'auto', 'on' or 'off'"):
+        built(VECTORS, reduce="yes")
+    high = low_rank(1200, 160, 85)
+    for reduce, rank in (("on", 85), ("auto", None), ("off", None)):
+        told = built(high, reduce=reduce).info()["segments"][0]["reduction"]
+        assert (told and told["rank"]) == rank
     assert built(VECTORS, reduce="off").info()["segments"][0]["reduction"] is None
     assert fanns.Index.plan_build(table(VECTORS), vector="v", reduce="off")["rows"] == 1200
 
@@ -426,7 +444,7 @@ def test_wide_float32_layers() -> None:
     weights = rng.standard_normal((256, 2048)).astype(np.float32)
     vectors = inner @ weights + rng.standard_normal(2048).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = find_reduction(vectors, seed=0, threads=2)
+    found = find_reduction(vectors, "on", seed=0, threads=2)
     assert found is not None and found[0].rank == 257 and found[0].residual < 5e-7
     queries = rng.standard_normal((50, 2048)).astype(np.float32)
     projected = found[0].project(queries)
