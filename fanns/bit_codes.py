@@ -1,4 +1,4 @@
-"""One-bit codes of a segment's vectors: a cache line a row, for estimates that pick a shortlist."""
+"""Codes of a few bits a dimension: at one bit a cache line a row, for estimates that pick rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from fanns.kernels.bits import encode_bits, estimate, record_words
+from fanns.codes import unit_rows
+from fanns.kernels.bit_encode import encode_bits
+from fanns.kernels.bits import estimate, record_words
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
 from fanns.threads import run_chunks
@@ -18,18 +20,29 @@ LINE = 64  # bytes of a cache line, at which records start
 
 
 class BitCodes:
-    """The signs of each row's rotated distance from its cluster's centre, and two numbers (RaBitQ).
+    """The direction of each row from its cluster's centre, rotated, and two numbers (RaBitQ).
 
-    - `records` uint64[n, S]: see `kernels/bits.py`
+    - `records` uint64[n, S]: see `kernels/bits.py`; `factors` float32[n, 2 S]: the same memory
     - `signs` float32[rounds, D]: the rotation; D = d rounded up to 64
     - `mean` float32[d]: what queries are relative to, that of `Int8Codes`
+    - `bits`: of a dimension; 1, 2 or 4
+    - `offsets` int64[c + 1], `centroids` float32[c, d]: the clusters, in whose order rows stand
     """
 
-    def __init__(self, arrays: Mapping[str, Array], mean: Array, metric: int) -> None:
-        self.metric = metric
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        mean: Array,
+        metric: int,
+        bits: int,
+        offsets: Array,
+        centroids: Array,
+    ) -> None:
+        self.metric, self.bits = metric, bits
         self.records = frozen(arrays["records"])
         self.signs = frozen(arrays["signs"])
         self.mean = frozen(mean)
+        self.offsets, self.centroids = frozen(offsets), frozen(centroids)
         self.factors = self.records.view(np.float32)
         self.n = len(self.records)
 
@@ -43,31 +56,40 @@ class BitCodes:
         centroids: Array,
         threads: int | None = 1,
         progress: Callable[[int], None] | None = None,
+        bits: int = 1,
     ) -> BitCodes:
         """Encode all rows, which stand in cluster order; the same records for any threads.
 
         offsets int64[c + 1]: where clusters begin, none of them empty; centroids float32[c, d].
         """
         signs = frozen(random_signs(vectors.d, seed))
-        _, width = record_words(vectors.d)
-        records = _aligned(vectors.n, width)
+        records = _aligned(vectors.n, record_words(vectors.d, bits)[1])
         factors = records.view(np.float32)
-        rows = (vectors.exact, vectors.norms, vectors.metric)
-        relative = (frozen(mean), signs, frozen(offsets), frozen(centroids))
+        rows = (vectors.exact, vectors.norms, vectors.metric, frozen(mean), signs)
+        clusters = (frozen(offsets), frozen(centroids))
 
         def task(start: int, stop: int) -> None:
-            encode_bits(*rows, *relative, start, stop, records, factors)
+            encode_bits(*rows, bits, *clusters, start, stop, records, factors)
 
         run_chunks(task, vectors.n, CHUNK, threads, progress)
-        return cls({"records": records, "signs": signs}, mean, vectors.metric)
+        arrays = {"records": records, "signs": signs}
+        return cls(arrays, mean, vectors.metric, bits, offsets, centroids)
 
     @classmethod
-    def load(cls, arrays: Mapping[str, Array], mean: Array, metric: int) -> BitCodes:
+    def load(
+        cls,
+        arrays: Mapping[str, Array],
+        mean: Array,
+        metric: int,
+        bits: int,
+        offsets: Array,
+        centroids: Array,
+    ) -> BitCodes:
         """Hold what `arrays` gave, in memory or mapped; nothing is read."""
-        return cls(arrays, mean, metric)
+        return cls(arrays, mean, metric, bits, offsets, centroids)
 
     def arrays(self) -> dict[str, Array]:
-        """Arrays by name, to be written down."""
+        """Arrays by name, to be written down; mean and clusters are the segment's."""
         return {"records": self.records, "signs": self.signs}
 
     @property
@@ -77,25 +99,57 @@ class BitCodes:
     @property
     def usable(self) -> bool:
         """Whether every factor is finite: lengths from 1e19 on are beyond float32's squares."""
-        place = 2 * (self.signs.shape[1] // 64)
-        return bool(np.isfinite(self.factors[:, place : place + 2]).all())
+        return bool(np.isfinite(self.factors[:, -2:]).all())
+
+    @property
+    def bits_per_vector(self) -> float:
+        """Bits a row takes, its two numbers and padding included; the rotation is shared by all."""
+        return float(64 * self.records.shape[1])
+
+    def levels(self, rows: Array) -> npt.NDArray[np.int64]:
+        """s of `kernels/bits.py`: odd integers, int64[len(rows), D]."""
+        words, _ = record_words(len(self.mean), self.bits)
+        taken = self.records[rows, :words].view(np.uint8)[:, None, :]
+        shifts = np.arange(0, 8, self.bits, dtype=np.uint8)[:, None]
+        most = (1 << self.bits) - 1
+        return (
+            2
+            * ((taken >> shifts) & most)
+            .astype(np.int64)
+            .reshape(len(rows), 64 * words // self.bits)
+            - most
+        )
+
+    def reconstruction_error(self, vectors: DenseVectors, rows: Array) -> float:
+        """Squared error as a share of the rows' variance around the mean, |x' - mean|^2.
+
+        s stands for c + R's inverse of a s, at its best length a = <Rz, s> / |s|^2; what is left is
+        |z|^2 - <Rz, s>^2 / |s|^2, with <Rz, s> = |z|^2 / f.
+        """
+        exact = unit_rows(vectors, rows)
+        owners = np.searchsorted(self.offsets, rows, side="right") - 1
+        squared = ((exact - self.centroids[owners]) ** 2).sum(axis=1)
+        f = self.factors[rows, -2].astype(np.float64)
+        along = np.divide(squared, f, out=np.zeros(len(f)), where=f > 0)
+        left = squared - along**2 / (self.levels(rows) ** 2).sum(axis=1)
+        total = ((exact - self.mean) ** 2).sum()
+        return float(left.sum() / total) if total > 0 else 0.0
 
     def estimates(
         self,
         query: npt.NDArray[np.float32],
-        offsets: npt.NDArray[np.int64],
         starts: npt.NDArray[np.float64],
         slack: npt.NDArray[np.float64] | None = None,
     ) -> npt.NDArray[np.float64]:
         """The estimated keys of all rows, float64[n]: see `kernels/bits.py`.
 
-        offsets int64[c + 1]: where clusters begin; starts float64[c]: the key of each centre;
-        slack float64[c]: what makes a bound from below of the estimates of a cluster.
+        starts float64[c]: the key of each cluster's centre; slack float64[c]: what makes a bound
+        from below of the estimates of a cluster.
         """
         keys = np.empty(self.n, np.float64)
         slack = np.zeros(len(starts)) if slack is None else slack
-        rest = (self.mean, self.signs, self.records, self.factors)
-        estimate(query, self.metric, *rest, frozen(offsets), frozen(starts), frozen(slack), keys)
+        rest = (self.mean, self.signs, self.bits, self.records, self.factors, self.offsets)
+        estimate(query, self.metric, *rest, frozen(starts), frozen(slack), keys)
         return keys
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
-from fanns.kernels.bits import record_words
+from fanns.kernels.bits import BITS, record_words
 from fanns.kernels.distance import METRICS
 from fanns.paths.graph_builder import PLACES
 from fanns.ranks import find_reduction
@@ -54,6 +54,7 @@ class Recipe:
     keep_originals: bool
     reduce: str
     calibration: str
+    bits: int
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
@@ -84,6 +85,8 @@ class Recipe:
                 raise ValueError("unknown metric, id type or dtype")
             if recipe.reduce not in REDUCE:
                 raise ValueError(f"reduce is {recipe.reduce!r}")
+            if type(recipe.bits) is not int or recipe.bits not in (0, *BITS):
+                raise ValueError("unknown codes")
             if recipe.dimensions < 1:
                 raise ValueError("no dimensions")
             return recipe
@@ -158,6 +161,7 @@ def prepare_data(
     keep_originals: bool,
     reduce: str,
     calibration: str,
+    bits: int,
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
     if metric not in METRICS:
@@ -166,6 +170,8 @@ def prepare_data(
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
     if reduce not in REDUCE:
         raise InputError(f"reduce is {reduce!r}, expected 'auto', 'on' or 'off'")
+    if bits not in (0, *BITS):
+        raise InputError(f"bits is {bits!r}, expected 0 (none), {', '.join(map(str, BITS))}")
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads!r}, expected at least 1")
     table = read_table(data)
@@ -196,6 +202,7 @@ def prepare_data(
         keep_originals=keep_originals,
         reduce=reduce,
         calibration=calibration,
+        bits=int(bits),
     )
     return recipe, ingest
 
@@ -261,6 +268,7 @@ def make_segment(
         seed=recipe.seed,
         threads=recipe.threads,
         calibration=calibrate,
+        bits=recipe.bits,
         progress=progress,
     )
 
@@ -283,6 +291,7 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
         "keep_originals": True,
         "reduce": "auto",
         "calibration": "measure",
+        "bits": 1,
     }
     unknown = set(options) - set(defaults)
     if unknown:
@@ -290,7 +299,8 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
     recipe, ingest = prepare_data(data, **{**defaults, **options})
     n, d = ingest.vectors.shape
     vectors = int(ingest.vectors.nbytes) if recipe.keep_originals else 2 * n * d
-    codes = n * ((d + 63) // 64 * 64 + 12 + 8 * record_words(d)[1])
+    codes = n * ((d + 63) // 64 * 64 + 12)
+    codes += 8 * n * record_words(d, recipe.bits)[1] if recipe.bits else 0
     graph = n * 4 * PLACES
     attributes = _attribute_bytes(ingest.attributes)
     total = vectors + codes + graph + attributes + int(ingest.stored.nbytes) + 16 * n

@@ -69,6 +69,13 @@ CORRUPT = 3
     show_default=True,
     help="Measure speed and recall on this data, or take shipped constants.",
 )
+@click.option(
+    "--bits",
+    type=click.Choice(["0", "1", "2", "4"]),
+    default="1",
+    show_default=True,
+    help="Bits per dimension of the codes that pick candidates; 0: none.",
+)
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
 @click.option(
     "--reduce/--no-reduce",
@@ -97,6 +104,7 @@ def build(
     dry_run: bool,
     format_: str | None,
     quiet: bool,
+    bits: str,
     **options: Any,
 ) -> None:
     """Build an index from Parquet files.
@@ -107,7 +115,7 @@ def build(
     from fanns import Index
     from fanns.errors import IndexExistsError
 
-    options |= {"id": id_, "keep_originals": not no_originals}
+    options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = list(data)
     if dry_run:

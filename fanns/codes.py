@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ ALIGNMENT = 64
 CHUNK = 1024
 SAMPLE = 16_384
 """Rows whose mean is subtracted: any mean is correct, a good one makes the codes finer."""
+
+
+REPORTED = 1024
+"""Rows whose reconstruction error is told."""
 
 
 class Int8Codes:
@@ -104,6 +109,19 @@ class Int8Codes:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays().values())
 
+    @property
+    def bits_per_vector(self) -> float:
+        """Bits a row takes, its scale, length and error included; mean and limits are shared."""
+        rows = (self.codes, self.scale, self.square, self.error)
+        return float(8 * sum(array.nbytes for array in rows) / max(self.n, 1))
+
+    def reconstruction_error(self, vectors: DenseVectors, rows: Array) -> float:
+        """Squared error as a share of the rows' variance around the mean, |x' - mean|^2."""
+        exact = unit_rows(vectors, rows)
+        left = ((exact - self.decode(rows)) ** 2).sum()
+        total = ((exact - self.mean) ** 2).sum()
+        return float(left / total) if total > 0 else 0.0
+
     def decode(self, rows: Array) -> npt.NDArray[np.float64]:
         """What the codes stand for: approximations of x', float64[len(rows), d]."""
         d = len(self.mean)
@@ -111,18 +129,47 @@ class Int8Codes:
         return steps * self.scale[rows, None].astype(np.float64) + self.mean
 
 
+class Codes(Protocol):
+    """What every kind of codes tells of itself."""
+
+    @property
+    def bits_per_vector(self) -> float: ...
+
+    def reconstruction_error(self, vectors: DenseVectors, rows: Array) -> float: ...
+
+
+def report(codes: Codes, vectors: DenseVectors) -> dict[str, float]:
+    """What `info` shows of a segment's codes; the error is that of a sample of its rows."""
+    rows = _sample_rows(vectors.n, REPORTED)
+    return {
+        "bits_per_vector": codes.bits_per_vector,
+        "reconstruction_error": codes.reconstruction_error(vectors, rows),
+    }
+
+
+def unit_rows(vectors: DenseVectors, rows: Array) -> npt.NDArray[np.float64]:
+    """x' of rows, float64[len(rows), d]: of length 1 under cosine, else as they are."""
+    exact = vectors.decode(rows).astype(np.float64)
+    if vectors.metric == COSINE:
+        norms = vectors.norms[rows]
+        exact /= np.where(norms > 0, norms, 1.0)[:, None]
+    return exact
+
+
+def _sample_rows(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many rows, spread evenly over the segment."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(most, n)).astype(np.int64))
+
+
 def _sample_mean(vectors: DenseVectors) -> npt.NDArray[np.float32]:
     """Mean of x' over rows spread evenly over the segment."""
     if vectors.n == 0:
         return np.zeros(vectors.d, np.float32)
-    rows = np.unique(np.linspace(0, vectors.n - 1, min(SAMPLE, vectors.n)).astype(np.int64))
+    rows = _sample_rows(vectors.n, SAMPLE)
     total = np.zeros(vectors.d, np.float64)
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        sample = vectors.vectors[part].astype(np.float64)
-        if vectors.metric == COSINE:
-            norms = vectors.norms[part]
-            sample /= np.where(norms > 0, norms, 1.0)[:, None]
+        sample = unit_rows(vectors, part)
         total += sample.sum(axis=0)
     return (total / len(rows)).astype(np.float32)
 

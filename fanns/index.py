@@ -79,6 +79,7 @@ class Index:
         keep_originals: bool = True,
         reduce: str = "auto",
         calibration: str = "measure",
+        bits: int = 1,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index over a table of vectors and attributes.
@@ -112,6 +113,8 @@ class Index:
                 Needs 128 dimensions and 4 rows for each. "off" holds vectors as given.
             calibration: "measure", or "default" for shipped constants (no timing, so that builds
                 are equal to the bit).
+            bits: per dimension, of the codes that pick candidates: 1, 2 or 4; 0 for none. More
+                take more memory and find the nearest in shorter lists.
             progress: called with (stage, done, total).
 
         Raises:
@@ -135,6 +138,7 @@ class Index:
                 keep_originals=keep_originals,
                 reduce=reduce,
                 calibration=calibration,
+                bits=bits,
             )
             segment = make_segment(recipe, ingest, queries, progress)
             made = cls(recipe, [segment])

@@ -269,6 +269,8 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         "columns": columns,
         "bytes": {**weight, "stored": stored, "total": base + stored},
         "bytes_per_vector_byte": round(base / weight["vectors"], 3) if weight["vectors"] else None,
+        "bits": recipe.bits,
+        "codes": _codes_info(snapshot),
         "calibration": [part.source for part in parts],
         "keep_originals": recipe.keep_originals,
         "model": recipe.model,
@@ -287,6 +289,22 @@ def _held(segment: Segment, dimensions: int) -> str:
         f" ({dimensions / reduction.rank:.1f}x smaller),"
         f" largest relative residual {reduction.residual:.1g}"
     )
+
+
+def _codes_info(snapshot: Snapshot) -> dict[str, dict[str, float]]:
+    """Of each kind of codes its size and error, means over the rows of the segments that have it.
+
+    The error is squared, as a share of the variance of the vectors.
+    """
+    out: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for part in snapshot.segments for name in part.reports):
+        parts = [(part.n, part.reports[name]) for part in snapshot.segments if name in part.reports]
+        rows = max(sum(n for n, _ in parts), 1)
+        out[name] = {
+            key: float(f"{sum(n * report[key] for n, report in parts) / rows:.4g}")
+            for key in ("bits_per_vector", "reconstruction_error")
+        }
+    return out
 
 
 def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any]:

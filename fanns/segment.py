@@ -19,10 +19,10 @@ from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
 from fanns.centroids import Centroids, cluster_reach
 from fanns.clusters import cluster_order
-from fanns.codes import ALIGNMENT, Int8Codes
+from fanns.codes import ALIGNMENT, Int8Codes, report
 from fanns.errors import CorruptIndexError, InputError
 from fanns.identifiers import Identifiers
-from fanns.kernels.bits import record_words
+from fanns.kernels.bits import BITS, record_words
 from fanns.kernels.distance import METRICS
 from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import frozen
@@ -92,7 +92,7 @@ class Segment:
     Attributes:
         n: number of rows; metric: "cosine", "l2" or "ip"; schema: of the attribute and stored
         columns; indexed: names of the columns that have an attribute index.
-        calibration: of this segment's paths.
+        calibration: of this segment's paths; reports: of its codes, by their names.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Segment:
         self.metric: str = meta["metric"]
         self.schema = schema
         self.indexed: tuple[str, ...] = tuple(meta["indexed"])
+        self.reports: dict[str, dict[str, float]] = meta["codes"]
         self.arrays = arrays
         self._stored = stored
         self.calibration = Calibration.from_json(meta["calibration"])
@@ -232,15 +233,18 @@ class Segment:
     def bits(self) -> BitCodes | None:
         if not self.has_bits:
             return None
-        mean = self.codes.mean
-        signs, width = record_words(self.vectors.d)
+        bits, d = self.meta["bits"], self.vectors.d
+        if type(bits) is not int or bits not in BITS:
+            raise CorruptIndexError(f"bits is {bits!r}, expected one of {BITS}")
         self._check_shapes(
             {
-                "bits/records": ((self.n, width), "uint64"),
-                "bits/signs": ((ROUNDS, 64 * signs), "float32"),
+                "bits/records": ((self.n, record_words(d, bits)[1]), "uint64"),
+                "bits/signs": ((ROUNDS, 64 * record_words(d)[0]), "float32"),
             }
         )
-        return BitCodes.load(_part(self.arrays, "bits"), mean, METRICS[self.metric])
+        around = (self.clusters.offsets, self.clusters.centroids)
+        given = (_part(self.arrays, "bits"), self.codes.mean, METRICS[self.metric])
+        return BitCodes.load(*given, bits, *around)
 
     @cached_property
     def products(self) -> PQCodes | None:
@@ -417,11 +421,12 @@ def build_segment(
     seed: int,
     threads: int,
     calibration: Callable[[Segment], Calibration] | Calibration,
+    bits: int = 1,
     progress: Progress | None = None,
 ) -> Segment:
     """Order, encode, link and index the rows of `data`; vectors were checked at the door.
 
-    Deterministic for any number of threads.
+    `bits` a dimension are those of `BitCodes`, 0 for none. Deterministic for any number of threads.
     """
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -446,16 +451,7 @@ def build_segment(
     _put(arrays, "clusters", parts._asdict())
     if data.reduction is not None:
         _put(arrays, "reduction", data.reduction.arrays())
-    codes = Int8Codes.build(vectors, threads)
-    _put(arrays, "codes", codes.arrays())
-    bits = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads)
-    if bits.usable:
-        _put(arrays, "bits", bits.arrays())
-    products = PQCodes.build(
-        vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
-    )
-    if bits.usable and products.usable:
-        _put(arrays, "products", products.arrays())
+    codes, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
     attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
@@ -480,9 +476,8 @@ def build_segment(
         "id_kind": identifiers.kind,
         "indexed": list(indexed),
         "graph": has_graph,
-        "bits": bits.usable,
+        **coded,
         "reduction": None if data.reduction is None else data.reduction.describe(),
-        "products": products.subspaces if bits.usable and products.usable else 0,
         "calibration": DEFAULT.to_json(),
     }
     segment = Segment(meta, schema, arrays, lambda: stored)
@@ -493,6 +488,35 @@ def build_segment(
     segment.plans.clear()
     segment.meta["calibration"] = made.to_json()
     return segment
+
+
+def _encode(
+    arrays: dict[str, np.ndarray],
+    vectors: DenseVectors,
+    offsets: np.ndarray,
+    centroids: np.ndarray,
+    bits: int,
+    seed: int,
+    threads: int,
+) -> tuple[Int8Codes, dict[str, Any]]:
+    """Put the codes of all kinds into `arrays`; gives int8's, and what `meta` says of all."""
+    codes = Int8Codes.build(vectors, threads)
+    _put(arrays, "codes", codes.arrays())
+    reports, subspaces = {"int8": report(codes, vectors)}, 0
+    if bits:
+        coarse = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads, bits=bits)
+        bits = bits if coarse.usable else 0
+    if bits:
+        _put(arrays, "bits", coarse.arrays())
+        reports["bits"] = report(coarse, vectors)
+        products = PQCodes.build(
+            vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
+        )
+        if products.usable:
+            subspaces = products.subspaces
+            _put(arrays, "products", products.arrays())
+            reports["products"] = report(products, vectors)
+    return codes, {"bits": bits, "products": subspaces, "codes": reports}
 
 
 def _put(arrays: dict[str, np.ndarray], prefix: str, part: Mapping[str, np.ndarray]) -> None:

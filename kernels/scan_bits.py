@@ -1,8 +1,8 @@
-"""Scan of a selection by one-bit codes, and full precision for the best of their estimates.
+"""Scan of a selection by codes of a few bits, and full precision for the best of their estimates.
 
-A record is a cache line at d <= 448, and lines asked for well ahead come ten times faster than
-those of an int8 code. The estimates prove nothing, so the answer is approximate; how many rows must
-be compared in full precision for a recall target is what calibration measures.
+A record of one bit a dimension is a cache line at d <= 448, and lines asked for well ahead come ten
+times faster than those of an int8 code. The estimates prove nothing, so the answer is approximate;
+how many rows must be compared in full precision for a recall target is what calibration measures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from fanns.kernels.bits import PARAMETERS, PLANES, bits_key, prepare_bits
+from fanns.kernels.bit_products import PLANES
+from fanns.kernels.bits import PARAMETERS, bits_key, prepare_bits
 from fanns.kernels.centroids import center_key
 from fanns.kernels.int8 import PARAMETERS as INT8_PARAMETERS
 from fanns.kernels.int8 import code_key, key_error, prepare_query
@@ -51,6 +52,7 @@ def scan_bits(
     records: Array,
     factors: Array,
     signs: Array,
+    bits: int,
     bounds: Array,
     centre_codes: Array,
     centre_scale: Array,
@@ -79,7 +81,6 @@ def scan_bits(
         limit = np.int64(max_work // 3 + (max_work < 3))
     # The shortlist is compared twice more: by int8 codes and in full precision.
     codes_limit = np.int64(max_work - 2 * limit)
-    place = np.int64(2 * (signs.shape[1] // 64))
     block = np.empty(BLOCK, np.int32)
     keys = np.empty(2 * limit + SLACK + BLOCK + 1, np.float64)
     key_rows = np.empty(2 * limit + SLACK + BLOCK + 1, np.int32)
@@ -90,7 +91,7 @@ def scan_bits(
     int8 = np.empty(INT8_PARAMETERS, np.float64)
     for number in range(queries.shape[0]):
         query = queries[number]
-        prepare_bits(query, metric, mean, signs, planes, parameters)
+        prepare_bits(query, metric, mean, signs, bits, planes, parameters)
         prepare_query(query, metric, mean, code, int8)
         cluster, end, start = np.int64(-1), np.int64(0), 0.0
         size: Integer = np.int64(0)
@@ -119,7 +120,7 @@ def scan_bits(
                     start = center_key(
                         centre_codes, centre_scale, centre_square, cluster, code, int8
                     )
-                key = start + bits_key(records, factors, place, row, planes, parameters, 0.0)
+                key = start + bits_key(records, factors, row, planes, parameters, 0.0)
                 keys[size], key_rows[size] = key, row
                 size += key < threshold
             work += filled

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from fanns.kernels.bits import PARAMETERS, PLANES, bits_key, prepare_bits
+from fanns.kernels.bit_products import PLANES
+from fanns.kernels.bits import PARAMETERS, bits_key, prepare_bits
 from fanns.kernels.centroids import center_gap, center_key
 from fanns.kernels.distance import IP, L2
 from fanns.kernels.fastscan import (
@@ -209,6 +210,7 @@ def scan_clusters(
     records: Array,
     factors: Array,
     signs: Array,
+    bits: int,
     products: Array,
     fields: Array,
     books: Array,
@@ -254,7 +256,6 @@ def scan_clusters(
     limit = np.int64(shortlist)
     if max_work > 0 and limit > max_work // 3:
         limit = np.int64(max_work // 3 + (max_work < 3))
-    place = np.int64(2 * (signs.shape[1] // 64))
     estimated = slack >= 0.0
     fast = estimated and products.shape[0] > 0 and max_work == 0  # words cannot be cut
     block, low, found_rows = np.empty(BLOCK, np.int32), np.empty(ROOM), np.empty(ROOM, np.int32)
@@ -276,7 +277,7 @@ def scan_clusters(
         query = queries[number]
         prepare_query(query, metric, mean, code, int8)
         if estimated:
-            prepare_bits(query, metric, mean, signs, planes, parameters)
+            prepare_bits(query, metric, mean, signs, bits, planes, parameters)
         if fast:
             prepare_pq(query, metric, mean, rotation, books, tables, product)
             prepare_fast(tables, product, quantised[0])
@@ -379,9 +380,7 @@ def scan_clusters(
                     if i + RECORDS_AHEAD < filled:
                         prefetch_row(records, block[i + RECORDS_AHEAD])
                     row = np.int64(block[i])
-                    value = base[i] + bits_key(
-                        records, factors, place, row, planes, parameters, spread[i]
-                    )
+                    value = base[i] + bits_key(records, factors, row, planes, parameters, spread[i])
                     low[count], found_rows[count] = value, row
                     count += value < bar
                 work += filled

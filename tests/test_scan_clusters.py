@@ -252,7 +252,7 @@ def test_estimates_need_codes() -> None:
     centroids = Centroids(offsets, centres, cluster_reach(store, offsets, centres), codes.mean)
     path = ClustersPath(store, codes, np.arange(100), centroids)
     selection = select(np.ones(100, bool), "rows")
-    with pytest.raises(ValueError, match="one-bit"):
+    with pytest.raises(ValueError, match="few bits"):
         path.search(rows[:1], selection, 3, ClusterParameters((9.0,), 9.0, 9, 1.0), NO_BUDGET)
     answers = path.search(rows[:1], selection, 3, ClusterParameters((9.0,), 9.0, 9), NO_BUDGET)
     assert answers.found[0] == 3

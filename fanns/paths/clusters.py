@@ -78,9 +78,9 @@ class ClustersPath:
             _, width = record_words(vectors.d)
             records = frozen(np.empty((0, width), np.uint64))
             signs = frozen(random_signs(vectors.d, 0))
-            self._bits = (records, records.view(np.float32), signs)
+            self._bits = (records, records.view(np.float32), signs, 1)
         else:
-            self._bits = (bits.records, bits.factors, bits.signs)
+            self._bits = (bits.records, bits.factors, bits.signs, bits.bits)
 
         self._products = _product_arrays(products)
 
@@ -98,7 +98,7 @@ class ClustersPath:
         spent budget gives INCOMPLETE and the best rows so far.
         """
         if parameters.slack >= 0 and not self._has_bits:
-            raise ValueError("this segment has no one-bit codes")
+            raise ValueError("this segment has no codes of few bits")
         answers = no_answers(len(queries), k)
         given: Any = (queries, *form_of(selection), self._n, *self._full, *self._bits)
         given += (

@@ -26,7 +26,7 @@ class ScanParameters(NamedTuple):
     `rerank`: most rows of the int8 scan that are compared in full precision; 0 = all rows, without
     codes. `prove`: queries whose answer the codes cannot prove are scanned in full precision, so
     that the status is always EXACT, mostly at the price of the codes. `bits`: above 0, the int8
-    scan sees not all selected rows, but the best this many by the estimates of one-bit codes.
+    scan sees not all selected rows, but the best this many by the estimates of `BitCodes`.
     """
 
     rerank: int
@@ -37,8 +37,8 @@ class ScanParameters(NamedTuple):
 class ScanPath:
     """Scan of a segment: exact, or int8 codes with a shortlist in full precision.
 
-    `ties` int64[n] orders rows of equal distance (the id, or the rank of a string id). One-bit
-    codes come with the clusters that they are relative to.
+    `ties` int64[n] orders rows of equal distance (the id, or the rank of a string id). Codes of
+    few bits come with the clusters that they are relative to.
     """
 
     name = "scan"
@@ -54,19 +54,10 @@ class ScanPath:
         self._ties = frozen(ties)
         self._full = (vectors.exact, vectors.norms, vectors.metric, self._ties)
         self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
-        self._bits: tuple[Array, Array, Array, Array, Array, Array, Array] | None = None
+        self._bits: tuple[BitCodes, tuple[Array, Array, Array, Array]] | None = None
         if bits is not None:
-            records, clusters = bits
-            bounds, codes_, scale, square, *_ = clusters.arrays
-            self._bits = (
-                records.records,
-                records.factors,
-                records.signs,
-                bounds,
-                codes_,
-                scale,
-                square,
-            )
+            bounds, centres, scale, square, *_ = bits[1].arrays
+            self._bits = (bits[0], (bounds, centres, scale, square))
 
     def search(
         self,
@@ -101,7 +92,8 @@ class ScanPath:
         shortlist = parameters.rerank
         if parameters.bits and selection.count > max(parameters.bits, k):
             if self._bits is None:
-                raise ValueError("this segment has no one-bit codes")
+                raise ValueError("this segment has no codes of few bits")
+            held, centres = self._bits
             scan_bits(
                 queries,
                 form,
@@ -109,7 +101,11 @@ class ScanPath:
                 words,
                 self._n,
                 *self._full,
-                *self._bits,
+                held.records,
+                held.factors,
+                held.signs,
+                held.bits,
+                *centres,
                 *self._codes,
                 max(parameters.bits, k),
                 max_work,
