@@ -22,6 +22,8 @@ from fanns.threads import available_threads
 from fanns.vectors import accept_queries, check_vectors
 
 # Sample queries beyond this many tell little more and cost build time.
+# Smaller segments are scanned whatever is measured.
+MEASURED_ROWS = 1_000
 SAMPLE_LIMIT = 128
 # What `reduce` may be: look for a subspace that holds all rows where queries gain by it, look for
 # one wherever it saves memory, or hold rows as given.
@@ -246,7 +248,7 @@ def make_segment(
             sample = reduction.project(sample).queries
 
     def calibrate(segment: Segment) -> Calibration:
-        if recipe.calibration == "default" or segment.n < 1_000:
+        if recipe.calibration == "default" or segment.n < MEASURED_ROWS:
             return DEFAULT
         source = "held-out stand-ins" if sample is None else "sample queries"
         probes = sample_queries(vectors, recipe.seed) if sample is None else sample

@@ -164,10 +164,8 @@ def check_identity(connection: sqlite3.Connection) -> None:
         raise CorruptIndexError("the catalog's schema is not that of a fanns index")
 
 
-def load_segment(
-    connection: sqlite3.Connection, number: int, meta: str, checksum: str
-) -> SegmentRecord:
-    """Reads one segment's rows, compares them with their checksum and checks every record."""
+def segment_rows(connection: sqlite3.Connection, number: int) -> tuple[list[Any], list[Any]]:
+    """What the catalog says of a segment's files and of its arrays."""
     files = connection.execute(
         "SELECT name, bytes, checksum, bulk FROM file WHERE segment = ? ORDER BY name", (number,)
     ).fetchall()
@@ -176,6 +174,14 @@ def load_segment(
         "FROM array WHERE segment = ? ORDER BY name",
         (number,),
     ).fetchall()
+    return files, arrays
+
+
+def load_segment(
+    connection: sqlite3.Connection, number: int, meta: str, checksum: str
+) -> SegmentRecord:
+    """Reads one segment's rows, compares them with their checksum and checks every record."""
+    files, arrays = segment_rows(connection, number)
     if segment_checksum(number, meta, files, arrays) != checksum or number < 1:
         raise CorruptIndexError(f"the catalog's rows of segment {number} were altered")
     file_records = tuple(FileRecord(f[0], f[1], f[2], bool(f[3])) for f in files)
@@ -309,6 +315,24 @@ class CatalogWriter:
             if settings is not None:
                 text = json.dumps(settings)
                 connection.execute("UPDATE state SET value = ? WHERE key = 'settings'", (text,))
+            self._stamp(connection)
+
+    def describe(self, number: int, meta: dict[str, Any]) -> None:
+        """Replaces the description of a segment in one transaction."""
+        with self._guard, described(self.path), self._transaction() as connection:
+            row = connection.execute(
+                "SELECT meta, checksum FROM segment WHERE id = ?", (number,)
+            ).fetchone()
+            if row is None:
+                raise StorageError(f"the index has no segment {number}")
+            files, arrays = segment_rows(connection, number)
+            if segment_checksum(number, row[0], files, arrays) != row[1]:
+                raise CorruptIndexError(f"the catalog's rows of segment {number} were altered")
+            text = json.dumps(meta)
+            checksum = segment_checksum(number, text, files, arrays)
+            connection.execute(
+                "UPDATE segment SET meta = ?, checksum = ? WHERE id = ?", (text, checksum, number)
+            )
             self._stamp(connection)
 
     @contextlib.contextmanager

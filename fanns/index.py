@@ -25,6 +25,7 @@ from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.storage import Directory
+from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
 Progress = Callable[[str, int, int], None]
@@ -404,6 +405,50 @@ class Index:
     ) -> CheckReport:
         """Recall measured against exact answers on these queries, with a 95 % interval."""
         return check_recall(self, Q, where, params, k, recall, nulls, threads)
+
+    def tune(
+        self,
+        Q: Any,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        k: int = 10,
+        recall: float = 0.95,
+        nulls: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> TuneReport:
+        """Fit the calibration to these queries and filters, so that `recall=` means theirs.
+
+        Build measures on stand-ins, or on sample queries under synthetic filters. Queries of
+        another kind, and filters that follow or avoid them, may need more or less work for the
+        same recall. The result is kept on disk when the index was opened with mode="w", else for
+        as long as this object lives.
+
+        Args:
+            Q: queries [m, d], at least 16; some hundreds tell more.
+            where, params: one filter for all, or one per query, as for `search`.
+            k, recall: at which recall is reported; the curves cover all targets.
+            progress: called with (done, total).
+
+        Returns:
+            Recall before and after, with 95 % intervals.
+
+        Raises:
+            InputError: too few queries, or ones that cannot be used.
+        """
+        return tune(
+            self,
+            self._snapshot,
+            self._directory,
+            Q,
+            where,
+            params,
+            recall=recall,
+            k=k,
+            nulls=nulls,
+            seed=self._recipe.seed,
+            progress=progress,
+        )
 
     # -- rows by key or filter ----------------------------------------------------------------
 

@@ -36,8 +36,6 @@ SHORTEST = 40
 PROOF_NS = 10_000
 # A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
-# Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
-RATES = 12
 
 Lost = tuple[str, float | None, str]
 
@@ -93,16 +91,13 @@ def clusters_plan(
 ) -> Plan | None:
     """The nearest clusters; None where all of them would be needed, or may miss the target."""
     model = calibration.clusters
-    slack = None if model is None else model.slack(target)
-    if model is None or slack is None or count == 0:
+    if model is None or count == 0:
         return None
     share = count / rows
     enough = model.near.at(share, k, target)
-    if enough >= count:
+    parameters = model.parameters(share, k, target, calibration.shortlist(k, target))
+    if parameters is None or enough >= count:
         return None
-    rerank = calibration.shortlist(k, target)
-    near = tuple(model.near.at(2.0**-i, k, target) for i in range(RATES))
-    parameters = ClusterParameters(near, model.far.at(share, k, target), rerank, slack)
     return Plan("clusters", "clusters", parameters, model.cost(enough, share, rows), enough)
 
 

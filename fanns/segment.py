@@ -127,6 +127,12 @@ class Segment:
         except (KeyError, TypeError) as error:
             raise CorruptIndexError(f"segment {files.id}: description lacks {error}") from error
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Go by another calibration from now on."""
+        self.calibration = calibration if self.has_bits else replace(calibration, bits=None)
+        self.meta["calibration"] = calibration.to_json()
+        self.plans.clear()
+
     # -- parts, made on first use ------------------------------------------------------------
 
     @cached_property
@@ -482,11 +488,7 @@ def build_segment(
     }
     segment = Segment(meta, schema, arrays, lambda: stored)
     made = calibration if isinstance(calibration, Calibration) else calibration(segment)
-    if not segment.has_bits:
-        made = replace(made, bits=None)
-    segment.calibration = made
-    segment.plans.clear()
-    segment.meta["calibration"] = made.to_json()
+    segment.calibrate(made)
     return segment
 
 

@@ -342,6 +342,13 @@ class Directory:
         self._require_writer().commit(None, dict(settings))
         self.settings = dict(settings)
 
+    def describe_segment(self, number: int, meta: Mapping[str, Any]) -> None:
+        """Replaces the description of a committed segment (a JSON object) in one transaction."""
+        self._require_writer().describe(number, dict(meta))
+        for segment in self.segments:
+            if segment.id == number:
+                segment.meta = dict(meta)
+
     def commit_new(self) -> None:
         """Gives a created index its name, atomically; from then on this Directory only reads it.
 

@@ -36,7 +36,8 @@ FLOORS = [
     ["paths paths.*"],
     ["planner calibration calibration.*"],
     [
-        "index segment building prepared requests execution persistence listing checking hits",
+        "index segment building prepared requests execution persistence",
+        "listing checking hits tuning",
         "product_keys key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],

@@ -7,6 +7,7 @@ import pytest
 
 from fanns.calibration.model import (
     DEFAULT,
+    RATES,
     TARGETS,
     Calibration,
     ClusterModel,
@@ -15,7 +16,7 @@ from fanns.calibration.model import (
     Needs,
 )
 from fanns.paths.clusters import NO_ESTIMATES
-from fanns.planner import LIKELY, RATES, asks_for_lift, choose
+from fanns.planner import LIKELY, asks_for_lift, choose
 
 ROWS = 1_000_000
 

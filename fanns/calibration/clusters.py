@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from fanns.selection import Selection
 KS = (1, 10, MOST)
 SLACKS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 STEPS = 60
+# Steps by which rows are scaled to the user's own queries, and the fewest of these that tell.
+SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)
+FEWEST = 16
 # Shares of the rows at which time is measured, and passing rows that are enough there.
 TIMED = ((1.0, 2_000), (1.0, 16_000), (0.1, 300), (0.1, 3_000), (0.01, 100), (0.01, 600))
 
@@ -43,13 +47,51 @@ def model(
     """
     count = len(segment.centroids)
     slacks = _slacks(segment, hard) if segment.has_bits else (NO_ESTIMATES,) * len(TARGETS)
-    near = _needs(segment, [one for one in every if not one.far])
-    far = _needs(segment, [one for one in every if one.far])
+    near, far = (
+        _needs(segment, [one for one in every if one.far == side]) for side in (False, True)
+    )
     chosen = max((slack for slack in slacks if slack >= 0), default=NO_ESTIMATES)
     times = _times(segment, every[0].queries, ClusterParameters((), 0, shortlist, chosen), rng)
-    return ClusterModel(
-        count, slacks, near, far, *times, _exact_share(segment, every[0], shortlist)
-    )
+    share = _exact_share(segment, every[0], shortlist)
+    return ClusterModel(count, slacks, near, far, *times, share)
+
+
+def fitted(
+    segment: Bench, made: ClusterModel, own: Sequence[Trial], k: int, rerank: int
+) -> ClusterModel:
+    """The model with its rows scaled, by target, to what trials of the user's own need.
+
+    Real filters follow or avoid queries in ways that synthetic ones do not. The scale is the least
+    step with which searches surely reach the target; the last where none does.
+    """
+    if sum(len(one.queries) for one in own) < FEWEST:
+        return made
+    scales = [_scale(segment, made, own, k, target, rerank) for target in TARGETS]
+    return replace(made, near=made.near.scaled(scales), far=made.far.scaled(scales))
+
+
+def _scale(
+    segment: Bench, made: ClusterModel, part: Sequence[Trial], k: int, target: float, rerank: int
+) -> float:
+    for scale in SCALES:
+        shares = []
+        for one in part:
+            scaled = replace(
+                made,
+                near=made.near.scaled([scale] * len(TARGETS)),
+                far=made.far.scaled([scale] * len(TARGETS)),
+            )
+            parameters = scaled.parameters(one.share, k, target, rerank)
+            if parameters is None:
+                return 1.0
+            size = min(k, one.selection.count)
+            found = segment.scan_clusters.search(
+                one.queries, one.selection, size, parameters, Budget()
+            )
+            shares.append(recalls(found, one.best(size)))
+        if reached(np.concatenate(shares), target):
+            return scale
+    return SCALES[-1]
 
 
 def _needs(segment: Bench, trials: Sequence[Trial]) -> Needs:
@@ -57,23 +99,22 @@ def _needs(segment: Bench, trials: Sequence[Trial]) -> Needs:
     chosen = sorted(trials, key=lambda one: one.share)
     table = []
     for one in chosen:
-        path = segment.scan_clusters
-        passed = path.passing_before(one.queries, one.selection, one.truth.rows)
-        ladder = np.unique(np.geomspace(1, one.selection.count + 1, STEPS).astype(np.int64))
-        table.append(tuple(_enough(passed, ladder, k, one) for k in KS))
+        passed = segment.scan_clusters.passing_before(one.queries, one.selection, one.truth.rows)
+        most = one.selection.count
+        ladder = np.unique(np.geomspace(1, most + 1, STEPS).astype(np.int64))
+        table.append(tuple(_enough(passed, ladder, k, most) for k in KS))
     return Needs(tuple(one.share for one in chosen), KS, tuple(table))
 
 
-def _enough(passed: np.ndarray, ladder: np.ndarray, k: int, one: Trial) -> tuple[float, ...]:
-    """The first step of a ladder for each target; all passing rows where none reaches it."""
-    k = min(k, passed.shape[1])
-    out = [float(one.selection.count)] * len(TARGETS)
-    open_ = list(range(len(TARGETS)))
+def _enough(passed: np.ndarray, ladder: np.ndarray, k: int, most: int) -> tuple[float, ...]:
+    """The first step of a ladder for each target; `most` where none reaches it."""
+    out = [float(most)] * len(TARGETS)
+    left = list(range(len(TARGETS)))
     for enough in ladder:
         shares = (passed[:, :k] < enough).mean(axis=1)
-        while open_ and reached(shares, TARGETS[open_[0]]):
-            out[open_.pop(0)] = float(enough)
-        if not open_:
+        while left and reached(shares, TARGETS[left[0]]):
+            out[left.pop(0)] = float(enough)
+        if not left:
             break
     return tuple(out)
 

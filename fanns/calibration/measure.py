@@ -7,13 +7,13 @@ the caller's, or rows of the data moved part of the way to other rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from fanns.calibration import clusters, scans, walks
 from fanns.calibration.model import TARGETS, Calibration, Curve
-from fanns.calibration.samples import Bench, trials
+from fanns.calibration.samples import Bench, Trial, trials
 
 # Shares of the rows that pass, and the rows that must do so.
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
@@ -29,6 +29,7 @@ def measure(
     seed: int,
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
+    own: Sequence[Trial] = (),
 ) -> Calibration:
     """Fit constants and curves on a segment.
 
@@ -39,6 +40,7 @@ def measure(
         seed: of the masks.
         k: results per query at which curves of walks are measured.
         progress: called with (done, total).
+        own: trials under filters of the user's.
     """
     rng = np.random.default_rng(seed)
     k = min(k, segment.n)
@@ -58,6 +60,7 @@ def measure(
     every = [one for part in known.values() for one in part]
     shortlist = max(k + 8, math.ceil(max(depths) * k))
     model = clusters.model(segment, every, hard, shortlist, rng)
+    model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
     if segment.graph is not None:
         tell = progress or (lambda done, total: None)

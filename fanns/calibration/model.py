@@ -17,8 +17,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanns.errors import CorruptIndexError
+from fanns.paths.clusters import ClusterParameters
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+# Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
+RATES = 12
 ONE_HOP, TWO_HOP = 0, 1
 MODE_NAMES = ("one-hop", "two-hop")
 
@@ -118,6 +121,14 @@ class Needs:
         stretch = max(1.0, k / self.ks[-1])
         return max(_interpolated(k, self.ks, by_k) * stretch, float(k))
 
+    def scaled(self, scales: Sequence[float]) -> Needs:
+        """The same with the rows of each target multiplied."""
+        rows = tuple(
+            tuple(tuple(a * b for a, b in zip(line, scales, strict=True)) for line in by_k)
+            for by_k in self.rows
+        )
+        return Needs(self.shares, self.ks, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterModel:
@@ -145,6 +156,16 @@ class ClusterModel:
         if column is None or self.slacks[column] < 0:
             return None
         return self.slacks[column]
+
+    def parameters(
+        self, share: float, k: int, target: float, rerank: int
+    ) -> ClusterParameters | None:
+        """How to search where a share of the rows passes; None where estimates miss the target."""
+        slack = self.slack(target)
+        if slack is None:
+            return None
+        near = tuple(self.near.at(2.0**-i, k, target) for i in range(RATES))
+        return ClusterParameters(near, self.far.at(share, k, target), rerank, slack)
 
     def cost(self, rows: float, share: float, n: int) -> float:
         """Nanoseconds for so many passing rows where a share of n rows passes."""
