@@ -50,6 +50,11 @@ class Answer(NamedTuple):
     status: int
     work: np.ndarray
 
+    def part(self, start: int, stop: int) -> Answer:
+        """Some of the rows, in order."""
+        segments, rows, distances = (array[start:stop] for array in self[:3])
+        return self._replace(segments=segments, rows=rows, distances=distances)
+
 
 class Trace(NamedTuple):
     """What ran on one segment, for explain."""
@@ -186,6 +191,12 @@ def _answer_group(
         Trace(segment.n, selection.count, plan, lift, members, fallback, took, found.work)
     )
     return found
+
+
+def settled(segment: Segment, count: int, k: int, options: Options) -> Plan | None:
+    """The plan for `count` passing rows; None where it depends on the queries as well."""
+    plan = _plan(segment, count, k, False, options)
+    return None if asks_for_lift(plan, segment.n, count) else plan
 
 
 def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:

@@ -47,28 +47,33 @@ class Hits:
     """The answer to one query, nearest first, never padded.
 
     Attributes:
-        distances: float64[m]; smaller is nearer: l2 Euclidean, cosine `1 - cos`, ip `-<q, x>`.
         status: "exact" (every passing row was compared in full precision, or a bound proves that
             no other can enter), "approximate" (aimed at the recall target) or "incomplete" (a
             time or work limit ended the search).
         matches: the exact number of rows that pass the filter.
         metric: "cosine", "l2" or "ip".
-        work: codes compared, full-precision distances, predicate checks, graph hops.
     """
 
     __slots__ = (
+        "_distances",
         "_explanation",
         "_ids",
         "_rows",
         "_segments",
         "_source",
-        "distances",
+        "_work",
         "matches",
         "metric",
         "prefetched",
         "status",
-        "work",
     )
+
+    _ids: np.ndarray | list[str] | None
+    _source: RowSource
+    matches: int
+    metric: str
+    prefetched: tuple[str, ...]
+    status: str
 
     def __init__(
         self,
@@ -80,21 +85,35 @@ class Hits:
         place: tuple[RowSource, np.ndarray, np.ndarray],
         explanation: Callable[[], Explanation],
     ) -> None:
-        self._ids: np.ndarray | list[str] | None = None
-        self.distances = distances
+        self._ids = None
+        self._distances = distances
         self.status = status
         self.matches = matches
         self.metric = metric
-        self.work = work
+        self._work = work
         self._source, self._segments, self._rows = place
         self._explanation = explanation
-        self.prefetched: tuple[str, ...] = ()
+        self.prefetched = ()
+
+    @property
+    def distances(self) -> np.ndarray:
+        """float64[m]; smaller is nearer: l2 Euclidean, cosine `1 - cos`, ip `-<q, x>`."""
+        return self._distances
+
+    @property
+    def work(self) -> np.ndarray:
+        """int64[4]: codes compared, full-precision distances, predicate checks, graph hops."""
+        return self._work
+
+    def _place(self) -> tuple[np.ndarray, np.ndarray]:
+        """Segment numbers and rows, int32[m]."""
+        return self._segments, self._rows
 
     @property
     def ids(self) -> Any:
         """The keys, nearest first: int64[m], or a list of m strings. Read when first asked for."""
         if self._ids is None:
-            self._ids = self._source.ids_at(self._segments, self._rows)
+            self._ids = self._source.ids_at(*self._place())
         return self._ids
 
     @property
@@ -119,12 +138,14 @@ class Hits:
 
     def places(self) -> list[tuple[int, int]]:
         """Where each hit stands: (segment, row)."""
-        return list(zip(self._segments.tolist(), self._rows.tolist(), strict=True))
+        segments, rows = self._place()
+        return list(zip(segments.tolist(), rows.tolist(), strict=True))
 
     def subset(self, kept: Sequence[int]) -> Hits:
         """These hits alone, in this order."""
         at = np.asarray(kept, np.int64)
-        place = (self._source, self._segments[at], self._rows[at])
+        segments, rows = self._place()
+        place = (self._source, segments[at], rows[at])
         made = Hits(
             self.distances[at],
             self.status,
@@ -132,7 +153,7 @@ class Hits:
             self.metric,
             self.work,
             place,
-            self._explanation,
+            self.explain,
         )
         made.prefetched = self.prefetched
         return made
@@ -143,7 +164,7 @@ class Hits:
         Raises:
             UnknownColumnError: the index has no such column.
         """
-        return self._source.columns_at(self._segments, self._rows, list(names))
+        return self._source.columns_at(*self._place(), list(names))
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """`id`, `distance`, `score` and the named columns (default: those asked of the search)."""

@@ -16,11 +16,13 @@ from fanns.checking import CheckReport, check_recall
 from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
 from fanns.execution import Answer, Options, answer
 from fanns.explanation import Explanation
-from fanns.hits import STATUSES, BatchHits, Hits
+from fanns.hits import BatchHits, Hits
 from fanns.kernels.distance import METRICS
 from fanns.persistence import load_index, save_index, store_segment
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
+from fanns.quick import Quick
+from fanns.quick_batch import answer_each
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
@@ -29,6 +31,7 @@ from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
 Progress = Callable[[str, int, int], None]
+PLAIN = (0, 1)  # no offset, groups of one
 
 
 class Index:
@@ -47,7 +50,9 @@ class Index:
         self._recipe = recipe
         self._directory = directory
         self._metric = METRICS[recipe.metric]
-        self._seen: Snapshot | None = self._see(segments)
+        self._seen: Snapshot | None = None
+        self._quick: Quick | None = None
+        self._see(segments)
 
     @property
     def _snapshot(self) -> Snapshot:
@@ -55,9 +60,12 @@ class Index:
             raise StorageError("this index is closed: open it again with fanns.open(path)")
         return self._seen
 
-    def _see(self, segments: Sequence[Segment]) -> Snapshot:
+    def _see(self, segments: Sequence[Segment]) -> None:
+        """Search these segments from now on."""
         recipe = self._recipe
-        return Snapshot(segments, recipe.schema, recipe.id_kind, recipe.id_name)
+        seen = Snapshot(segments, recipe.schema, recipe.id_kind, recipe.id_name)
+        self._quick = Quick(seen, recipe.metric, recipe.dimensions) if len(segments) == 1 else None
+        self._seen = seen
 
     # -- making and keeping -------------------------------------------------------------------
 
@@ -208,7 +216,7 @@ class Index:
         if self._directory is not None:
             segment = store_segment(self._directory, self._recipe, segment)
         segments = [*self._snapshot.segments, segment]
-        self._seen = self._see(segments)
+        self._see(segments)
 
     def _refuse_known(self, ids: Any) -> None:
         keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
@@ -228,7 +236,7 @@ class Index:
         """Give files and lock back; the index cannot be used afterwards."""
         if self._directory is not None:
             self._directory.close()
-        self._seen = None
+        self._seen = self._quick = None
 
     def __enter__(self) -> Index:
         return self
@@ -283,6 +291,22 @@ class Index:
         Raises:
             InputError: a query or argument that cannot be used. FilterError: the filter.
         """
+        plain = (
+            radius is None
+            and nulls is None
+            and group_by is None
+            and timeout is None
+            and max_work is None
+            and plan is None
+            and not exact
+            and not columns
+            and (offset, group_size) == PLAIN
+        )
+        quick = self._quick if plain else None
+        if quick is not None and threads == 1:
+            answered = quick.search(q, k, where, params, recall)
+            if answered is not None:
+                return answered
         options = Options(recall, exact or recall >= 0.9995, plan, timeout, max_work, threads)
         check_search(k, offset, options, group_size)
         queries = accept_queries(q, self.dimensions, self._metric)
@@ -293,6 +317,10 @@ class Index:
                 for query in queries
             ]
             return found[0] if single else BatchHits(found)
+        if quick is not None and not single and not options.exact:
+            each = filters_of(where, params, False, len(queries))
+            if each is not None:
+                return BatchHits(answer_each(quick, queries, k, each, options))
         names = self._known(columns)
         parts = self._answers(queries, single, k + offset, where, params, nulls, options)
         hits = [self._hits(part, offset, radius, names, note, query) for query, part, note in parts]
@@ -342,22 +370,12 @@ class Index:
         note: Note,
         query: int,
     ) -> Hits:
-        snapshot = note.snapshot
-        segments, rows, distances = found.segments, found.rows, found.distances
         if radius is not None:
-            stop = int(np.searchsorted(distances, radius, side="right"))
-            segments, rows, distances = segments[:stop], rows[:stop], distances[:stop]
+            stop = int(np.searchsorted(found.distances, radius, side="right"))
+            found = found.part(0, stop)
         if offset:
-            segments, rows, distances = segments[offset:], rows[offset:], distances[offset:]
-        hits = Hits(
-            distances,
-            STATUSES[found.status],
-            note.ready.matches,
-            self.metric,
-            found.work,
-            (self._source(snapshot), segments, rows),
-            lambda: note.explanation(query, len(rows), STATUSES[found.status]),
-        )
+            found = found.part(offset, len(found.rows))
+        hits = note.hits(found, query, self.metric, self._source(note.snapshot))
         hits.prefetched = tuple(names)
         return hits
 

@@ -96,14 +96,19 @@ class Snapshot:
                 out.append(f"column {name!r} is stored, not indexed: evaluated over all its values")
         return tuple(dict.fromkeys(out))
 
-    def direct(self, template: Any, params: Mapping[str, Any]) -> list[Selection] | None:
-        """The selections by the short way, where the filter and its values allow it."""
-        if not params or params.keys() != template.parameters:
-            return None
+    def ways(self, template: Any) -> list[Direct | None]:
+        """The short way of each segment, where there is one."""
         ways = self._direct.get(template)
         if ways is None:
             ways = [direct(template.tree, segment.attributes) for segment in self.segments]
             self._direct[template] = ways
+        return ways
+
+    def direct(self, template: Any, params: Mapping[str, Any]) -> list[Selection] | None:
+        """The selections by the short way, where the filter and its values allow it."""
+        if not params or params.keys() != template.parameters:
+            return None
+        ways = self.ways(template)
         selections = []
         for way in ways:
             found = None if way is None else way.select(params)

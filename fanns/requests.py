@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fanns.errors import InputError
-from fanns.execution import Options, Trace
+from fanns.execution import Answer, Options, Trace
 from fanns.explanation import Explanation
 from fanns.filters import split_params
+from fanns.hits import STATUSES, Hits, RowSource
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot
 
@@ -37,6 +38,19 @@ class Note:
         self.filter_ns = filter_ns
         self.search_ns = search_ns
         self.traces = traces
+
+    def hits(self, found: Answer, query: int, metric: str, source: RowSource) -> Hits:
+        """The hits of one query of the batch."""
+        size, status = len(found.rows), STATUSES[found.status]
+        return Hits(
+            found.distances,
+            status,
+            self.ready.matches,
+            metric,
+            found.work,
+            (source, found.segments, found.rows),
+            lambda: self.explanation(query, size, status),
+        )
 
     def explanation(self, query: int, found: int, status: str) -> Explanation:
         """Of one query of the batch."""

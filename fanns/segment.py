@@ -344,6 +344,7 @@ class Segment:
         everything = Selection.all(self.n)
         for parameters in (ScanParameters(1), ScanParameters(1, bits=1 if self.has_bits else 0)):
             self.scan.search(queries, everything, 1, parameters, Budget())
+        self.scan.warmup_lists(queries)
 
     def clear_cache(self) -> None:
         """Forget the selections of recent filters."""

@@ -38,6 +38,7 @@ FLOORS = [
     [
         "index segment building prepared requests execution persistence",
         "listing checking hits tuning",
+        "line_hits quick quick_batch",
         "product_keys key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],

@@ -187,7 +187,9 @@ def _as_string(array: pa.Array) -> pa.Array:
 
 def _utf8(value: str | bytes) -> NDArray[np.uint8]:
     """The bytes of a string, read-only as kernels expect them."""
-    return np.frombuffer(value if isinstance(value, bytes) else domain.utf8(value), np.uint8)
+    if isinstance(value, str):
+        value = value.encode() if value.isascii() else domain.utf8(value)
+    return np.frombuffer(value, np.uint8)
 
 
 def encode(array: pa.Array, kind: ColumnType) -> tuple[Dictionary, Codes]:

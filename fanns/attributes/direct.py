@@ -13,18 +13,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fanns.attributes import intervals, lookup
 from fanns.attributes.index import AttributeIndex
 from fanns.attributes.intervals import Bounds
 from fanns.attributes.lists import ListColumn
+from fanns.attributes.postings import limits_of
 from fanns.attributes.scalar import ScalarColumn
 from fanns.expressions import And, Column, Compare, In, ListHas, Node, Parameter
+from fanns.kernels import bitset
+from fanns.kernels import postings as kernels
 from fanns.schema import ColumnType
-from fanns.selection import Selection
+from fanns.selection import Rows, Selection, word_count
 
 Values = Mapping[str, Any]
 Find = Callable[[Values], Bounds | None]
 FindAll = Callable[[Values], list[Bounds] | None]
+Part = tuple[ScalarColumn | ListColumn, Bounds]
 Found = TypeVar("Found")
 
 
@@ -49,7 +55,7 @@ class Direct:
 
     def select(self, values: Values) -> Selection | None:
         """The passing rows, or None where the general way must be taken."""
-        found: list[tuple[ScalarColumn | ListColumn, Bounds]] = []
+        parts: list[Part] = []
         for column, finds in self._scalars:
             bounds = finds[0](values)
             if bounds is None:
@@ -59,38 +65,83 @@ class Direct:
                 if more is None:
                     return None
                 bounds = intervals.intersect(bounds, more)
-            found.append((column, bounds))
+            parts.append((column, bounds))
         for lists, find_all in self._lists:
             sets = find_all(values)
             if sets is None:
                 return None
             for bounds in sets:
-                found.append((lists, bounds))
-        if len(found) == 1:
-            only, bounds = found[0]
-            return only.postings.select(bounds) if bounds else Selection.none(self._n)
-        return self._meet(found)
+                parts.append((lists, bounds))
+        if len(parts) > 1:
+            return self._meet(parts)
+        only, bounds = parts[0]
+        return only.postings.select(bounds) if bounds else Selection.none(self._n)
 
-    def _meet(self, found: list[tuple[ScalarColumn | ListColumn, Bounds]]) -> Selection:
+    def _meet(self, parts: list[Part]) -> Selection:
         """The rows of all parts, from the smallest on."""
-        parts = [
-            (column.postings.count(bounds) if bounds else 0, place)
-            for place, (column, bounds) in enumerate(found)
-        ]
-        parts.sort()
-        if parts[0][0] == 0:
+        counts = [column.postings.count(bounds) if bounds else 0 for column, bounds in parts]
+        order = sorted(range(len(parts)), key=counts.__getitem__)
+        if counts[order[0]] == 0:
             return Selection.none(self._n)
-        column, bounds = found[parts[0][1]]
-        selection = column.postings.select(bounds)
-        for count, place in parts[1:]:
-            if selection.count == 0 or count == self._n:
+        # The lists of several elements share rows: another part, if not much larger, goes first.
+        for place in order[1:]:
+            if _distinct(parts[order[0]]) or counts[place] > 4 * counts[order[0]]:
+                break
+            if _distinct(parts[place]):
+                order.remove(place)
+                order.insert(0, place)
+        first = parts[order[0]]
+        if counts[order[0]] > self._n >> 3 or not _distinct(first):
+            return self._meet_large([(counts[place], *parts[place]) for place in order])
+        rows = first[0].postings.slice(first[1])
+        for place in order[1:]:
+            if len(rows) == 0 or counts[place] == self._n:
                 break  # the rest, larger still, hold every row
-            column, bounds = found[place]
+            rows = _passing(rows, *parts[place])
+        return Selection(self._n, len(rows), _sorted(rows, first[1]), None)
+
+    def _meet_large(self, parts: list[tuple[int, ScalarColumn | ListColumn, Bounds]]) -> Selection:
+        """The same by bitmaps, until few rows are left."""
+        selection = parts[0][1].postings.select(parts[0][2])
+        for count, column, bounds in parts[1:]:
+            if selection.count == 0 or count == self._n:
+                break
             if isinstance(column, ScalarColumn) and selection.count <= self._n >> 4:
                 selection = column.filtered(selection, bounds)
             else:
                 selection = selection & column.postings.select(bounds)
         return selection
+
+
+def _distinct(part: Part) -> bool:
+    """Whether the slots of a part share no row."""
+    column, bounds = part
+    return isinstance(column, ScalarColumn) or (len(bounds) == 2 and bounds[1] == bounds[0] + 1)
+
+
+def _passing(rows: Rows, column: ScalarColumn | ListColumn, bounds: Bounds) -> Rows:
+    """Those of the rows, in order, that are in a part."""
+    kept = np.empty(len(rows), np.int32)
+    lists = column.postings
+    words = lists.bitmap_of(bounds)
+    if isinstance(column, ScalarColumn):
+        found = kernels.rows_with_codes(rows, column.codes, limits_of(bounds), kept)
+    elif words is not None:
+        found = bitset.filter_rows(rows, words, 1, kept)
+    else:
+        words = np.zeros(word_count(lists.n), np.uint64)
+        found = kernels.rows_in_slots(rows, limits_of(bounds), *lists.slots, words, kept)
+    kept.setflags(write=False)
+    return kept[:found]
+
+
+def _sorted(rows: Rows, bounds: Bounds) -> Rows:
+    """Rows of slots one after the other, in order."""
+    if len(bounds) == 2 and bounds[1] == bounds[0] + 1:
+        return rows
+    rows = np.sort(rows)
+    rows.setflags(write=False)
+    return rows
 
 
 def direct(tree: Node, attributes: AttributeIndex) -> Direct | None:

@@ -137,7 +137,15 @@ def _integers(dictionary: NumberDictionary) -> Sequence[int]:
 
 
 def _is_text(value: Any) -> bool:
-    return type(value) is str and value.isascii()
+    """A string that is valid Unicode."""
+    if type(value) is not str:
+        return False
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 def _key_of(kind: ColumnType) -> Key | None:

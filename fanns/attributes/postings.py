@@ -22,6 +22,9 @@ QUANTILES = 16
 """A range starts and ends within a 32nd of the rows of a cumulative bitmap: 15 of them cost under
 two bytes a row, and one more bitmap operation costs as much as a few hundred single rows."""
 
+FEW_BOUNDS = 64
+"""Up to so many numbers, Python adds faster than numpy starts."""
+
 MIN_ROWS_FOR_CUTS = 4096
 """Below this, flipping the rows of a range one by one is as fast as any bitmap."""
 
@@ -45,6 +48,7 @@ class Postings:
         self.cumulative = frozen(arrays.get("cumulative", none))
         self.frequent = frozen(arrays.get("frequent", np.zeros(0, np.int32)))
         self.bitmaps = frozen(arrays.get("bitmaps", none))
+        self.slots = (self.offsets, self.rows, self.frequent, self.bitmaps)
         self._bitmap_of = dict(zip(self.frequent.tolist(), self.bitmaps, strict=True))
 
     @classmethod
@@ -85,6 +89,9 @@ class Postings:
         if len(bounds) == 2:
             count: int = offsets.item(bounds[1] + 1) - offsets.item(bounds[0] + 1)
             return count
+        if len(bounds) <= FEW_BOUNDS:
+            ends = sum(offsets.item(code + 1) for code in bounds[1::2])
+            return int(ends - sum(offsets.item(code + 1) for code in bounds[::2]))
         limits = offsets[np.array(bounds, np.int64) + 1]
         return int((limits[1::2] - limits[::2]).sum())
 
@@ -118,6 +125,16 @@ class Postings:
             return of_unsorted(n, self._slices(bounds))
         return self._bitmap(bounds, total)
 
+    def slice(self, bounds: Bounds) -> Rows:
+        """The rows of each slot within the bounds, slot after slot; read-only."""
+        if len(bounds) == 2:
+            return self.rows[self.offsets.item(bounds[0] + 1) : self.offsets.item(bounds[1] + 1)]
+        return frozen(self._slices(bounds))
+
+    def bitmap_of(self, bounds: Bounds) -> Words | None:
+        """The bitmap of a single slot, where there is one already."""
+        return self._bitmap_of.get(bounds[0]) if bounds[1] == bounds[0] + 1 == bounds[-1] else None
+
     def _slices(self, bounds: Bounds) -> Rows:
         """The rows of each slot within the bounds, slot after slot."""
         limits = self.offsets[np.array(bounds) + 1].tolist()
@@ -127,16 +144,15 @@ class Postings:
     def _bitmap(self, bounds: Bounds, total: int) -> Selection:
         words = np.zeros(word_count(self.n), np.uint64)
         if not self.single:
-            bitset.set_rows(frozen(self._slices(bounds)), words)
+            total = kernels.fill_slots(limits_of(bounds), *self.slots, words)
             words.setflags(write=False)
-            return Selection(self.n, bitset.count(words), None, words)
+            return Selection(self.n, total, None, words)
         last = len(self.offsets) - 2
         if bounds[-1] == last or (2 * total > self.n and not len(self.cuts)):
             # Flip those that do not pass: they are fewer, or take a prefix less.
             words = full_words(self.n).copy()
             bounds = complement(bounds, -1, last)
-        limits = np.array(bounds, np.int32)
-        limits.setflags(write=False)
+        limits = limits_of(bounds)
         kernels.flip_codes(limits, self.offsets, self.rows, self.cuts, self.cumulative, words)
         words.setflags(write=False)
         return Selection(self.n, total, None, words)
@@ -167,6 +183,13 @@ class Postings:
         good = _same(self.bitmaps, _frequent(offsets, rows, self.n, self.frequent + 1))
         if not good or not _same(self.cumulative, _cumulative(offsets, rows, self.n, self.cuts)):
             raise CorruptIndexError("its bitmaps contradict its posting lists")
+
+
+def limits_of(bounds: Bounds) -> NDArray[np.int32]:
+    """Bounds as kernels take them."""
+    limits = np.array(bounds, np.int32)
+    limits.setflags(write=False)
+    return limits
 
 
 def _frequent(offsets: Array, rows: Array, n: int, slots: Array) -> Words:

@@ -18,7 +18,7 @@ from fanns.attributes.dictionary import (
     encode,
 )
 from fanns.attributes.intervals import Bounds
-from fanns.attributes.postings import Postings, within
+from fanns.attributes.postings import Postings, limits_of, within
 from fanns.errors import CorruptIndexError
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
@@ -94,9 +94,7 @@ class ScalarColumn:
     def filtered(self, selection: Selection, bounds: Bounds) -> Selection:
         """The rows of a short selection whose code lies within the bounds, by looking at each."""
         rows = np.empty(selection.count, np.int32)
-        limits = np.array(bounds, np.int32)
-        limits.setflags(write=False)
-        found = kernels.rows_with_codes(selection.rows(), self.codes, limits, rows)
+        found = kernels.rows_with_codes(selection.rows(), self.codes, limits_of(bounds), rows)
         kept = rows[:found]
         kept.setflags(write=False)
         return Selection(self.n, found, kept, None)

@@ -11,6 +11,8 @@ from fanns.bit_codes import BitCodes
 from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
+from fanns.kernels.lists import WORDS as LINE_WORDS
+from fanns.kernels.lists import list_codes, list_exact, many_lists
 from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
 from fanns.kernels.scan_bits import scan_bits
 from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, Answers, Budget, RowSet
@@ -124,6 +126,53 @@ class ScanPath:
             if parameters.prove:
                 self._prove(given, budget, answers)
         return answers
+
+    def search_list(
+        self, query: Array, rows: Array, k: int, parameters: ScanParameters, line: Array
+    ) -> int:
+        """One query, float32[d], over a list of rows, at least k and int32; see `kernels/lists`.
+
+        Answers as `search` does without one-bit codes, a proof or a budget, into a line of numbers.
+        """
+        rerank = parameters.rerank
+        if rerank == 0 or len(rows) <= max(rerank, k):
+            return list_exact(query, rows, *self._full, k, line)
+        return list_codes(query, rows, max(rerank, k), *self._full, *self._codes, k, line)
+
+    def search_lists(
+        self,
+        queries: Array,
+        offsets: Array,
+        rows: Array,
+        limits: Array,
+        first: int,
+        last: int,
+        k: int,
+        lines: Array,
+        told: Array,
+    ) -> None:
+        """Queries `first` to `last` - 1 over a list each, by `search_list`; see `many_lists`."""
+        many_lists(
+            queries,
+            offsets,
+            rows,
+            limits,
+            first,
+            last,
+            *self._full,
+            *self._codes,
+            k,
+            lines,
+            told,
+        )
+
+    def warmup_lists(self, queries: npt.NDArray[np.float32]) -> None:
+        """Compile or load the kernels of lists, for queries float32[m, d]."""
+        rows, line = frozen(np.zeros(2, np.int32)), np.empty((1, 3 + LINE_WORDS), np.int64)
+        for parameters in (ScanParameters(0), ScanParameters(1)):
+            self.search_list(queries[0], rows, 1, parameters, line[0])
+        offsets, limits = np.array([0, 2]), np.zeros(1, np.int64)
+        self.search_lists(queries, offsets, rows, limits, 0, 1, 1, line, np.empty(1, np.int64))
 
     def _prove(self, given: Any, budget: Budget, answers: Answers) -> None:
         """Scan in full precision for the queries whose answers are not proved.

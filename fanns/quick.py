@@ -1,0 +1,208 @@
+"""The quick way of a search: one segment, a filter that is looked up, and few rows.
+
+Where ten rows pass, comparing them takes a few microseconds, and every object between the call and
+the kernel costs as much as a row. So a filter's text leads at once to the look-ups of its
+parameters, those to rows, and the rows to one kernel call. Whatever is not plain (other types of
+query, parameter or filter, several segments, an error to raise) is left to the usual way, whose
+answers these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fanns.attributes.direct import Direct
+from fanns.errors import FannsError
+from fanns.execution import Options, Trace, answer, settled
+from fanns.explanation import Explanation
+from fanns.hits import STATUSES, Hits
+from fanns.kernels.distance import METRICS
+from fanns.kernels.lists import WORDS
+from fanns.line_hits import LineHits
+from fanns.listing import Columns
+from fanns.parameters import Each
+from fanns.planner import Plan
+from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
+from fanns.requests import Note
+from fanns.selection import Selection
+from fanns.vectors import accept_queries
+
+FLOAT32 = np.dtype(np.float32)
+INT64 = np.dtype(np.int64)
+LONGEST = 4_096
+"""Longer lists gain nothing."""
+
+
+class Way(NamedTuple):
+    """A filter's text, compiled: how to look its parameters up, and their names."""
+
+    direct: Direct
+    names: frozenset[str]
+    template: Any
+
+
+class Asked(NamedTuple):
+    """What a search was asked, and when its parts began and ended, in nanoseconds."""
+
+    filter: Prepared | Way
+    params: Mapping[str, Any] | None
+    k: int
+    recall: float
+    begun: int
+    filtered: int
+
+
+class Quick:
+    """The quick way over the one segment of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot, metric: str, dimensions: int) -> None:
+        self.snapshot = snapshot
+        self.segment = snapshot.segments[0]
+        self.metric = metric
+        self._shape = (dimensions,)
+        self.keyed = snapshot.id_kind == "int"
+        self.source = Columns(snapshot, snapshot.id_name)
+        self._ways: dict[str, Way | None] = {}
+
+    def search(
+        self, query: Any, k: int, where: Any, params: Mapping[str, Any] | None, recall: float
+    ) -> Hits | None:
+        """The answer to one query under a filter; None where the usual way must give it."""
+        if type(query) is not np.ndarray or query.shape != self._shape:
+            return None
+        if type(k) is not int or k < 1 or type(recall) is not float or not 0.0 < recall < 0.9995:
+            return None
+        if isinstance(where, list | tuple) or (params and _differ(params)):
+            return None
+        begun = perf_counter_ns()
+        filter_, values, selection = self.select(where, params)
+        asked = Asked(filter_, values, k, recall, begun, perf_counter_ns())
+        hits = self._listed(query, selection, asked)
+        if hits is not None:
+            return hits
+        queries = accept_queries(query, self._shape[0], METRICS[self.metric])
+        return self.usual(queries, selection, asked, Options(recall))[0]
+
+    def select(
+        self, where: Any, params: Mapping[str, Any] | None
+    ) -> tuple[Prepared | Way, Mapping[str, Any] | None, Selection]:
+        """The passing rows of a filter, which comes back as it is told of afterwards."""
+        if type(where) is str and params:
+            way = self._ways.get(where) or self._way(where)
+            if way is not None and params.keys() == way.names:
+                selection = way.direct.select(params)
+                if selection is not None:
+                    return way, dict(params), selection
+        ready = prepare(self.snapshot, where, params, None)
+        return ready, None, ready.selections()[0]
+
+    def _listed(self, query: np.ndarray, selection: Selection, asked: Asked) -> Hits | None:
+        """The answer by one kernel; None where another plan is better, or the query is unusual."""
+        count, k = selection.count, asked.k
+        key = (count, k, asked.recall)
+        plan = self.segment.plans.get(key) or self.plan(key)
+        if plan is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
+            return None
+        if not query.flags.carray:
+            query = query.copy()  # kernels would be compiled once more for a read-only query
+        k = k if k < count else count
+        line = np.empty(3 * k + WORDS, INT64)
+        told = self.segment.scan.search_list(query, selection.rows(), k, plan.parameters, line)
+        return None if told < 0 else self.hits(line, k, told, count, asked, plan, perf_counter_ns())
+
+    def hits(
+        self, line: np.ndarray, k: int, told: int, count: int, asked: Asked, plan: Plan, ended: int
+    ) -> LineHits:
+        """What a kernel has found for one query, and told of it."""
+        return LineHits(
+            line,
+            k,
+            told >> 2,
+            self.keyed,
+            STATUSES[told & 3],
+            count,
+            self.metric,
+            self.source,
+            (self, asked, plan, ended),
+        )
+
+    def usual(
+        self, queries: np.ndarray, selection: Selection, asked: Asked, options: Options
+    ) -> list[Hits]:
+        """The answers to queries float32[m, d] as any search gives them, the filter evaluated."""
+        snapshot = self.snapshot
+        begun, k = perf_counter_ns(), min(asked.k, snapshot.rows)
+        answers, traces = answer(snapshot.segments, [selection], queries, k, options)
+        took = perf_counter_ns() - begun
+        ready = self.ready(asked, selection.count)
+        note = Note(snapshot, ready, k, options, asked.filtered - asked.begun, took, traces)
+        source, metric = self.source, self.metric
+        return [note.hits(found, query, metric, source) for query, found in enumerate(answers)]
+
+    def ready(self, asked: Asked, matches: int) -> Prepared:
+        """The filter that was asked for, whose number of rows is known."""
+        if isinstance(asked.filter, Prepared):
+            return asked.filter
+        ready = Prepared(self.snapshot, asked.filter.template, asked.params)
+        ready.matches = matches
+        return ready
+
+    def _way(self, where: str) -> Way | None:
+        """The look-ups of a filter's text; None where there are none, or the text is wrong."""
+        if where in self._ways:
+            return None
+        try:
+            template = self.snapshot.template(where, None)
+            direct = self.snapshot.ways(template)[0] if template.parameters else None
+        except FannsError:
+            return None  # the usual way raises it
+        if len(self._ways) >= TEMPLATES:
+            self._ways.clear()
+        way = None if direct is None else Way(direct, template.parameters, template)
+        self._ways[where] = way
+        return way
+
+    def plan(self, key: tuple[int, int, float]) -> Plan | None:
+        """The plan for (passing rows, k, recall), where it is a scan of a list; remembered."""
+        segment = self.segment
+        known: Plan | str | None = segment.plans.get(key, "unknown")
+        if not isinstance(known, str):
+            return known
+        count, k, recall = key
+        plan = settled(segment, count, min(k, count), Options(recall))
+        if plan is not None and not (
+            count <= LONGEST
+            and plan.path == "scan"
+            and plan.fallback is None
+            and plan.parameters[1:] == (False, 0)
+            and segment.reduction is None
+            and segment.vectors.d == self._shape[0]
+        ):
+            plan = None
+        segment.plans[key] = plan  # forgotten with the calibration that it follows from
+        return plan
+
+    def explanation(self, hits: LineHits, asked: Asked, plan: Plan, ended: int) -> Explanation:
+        """What was done for hits that `search` gave."""
+        snapshot, segment = self.snapshot, self.segment
+        took = ended - asked.filtered
+        traces = []
+        if hits.matches:
+            work = hits.work.reshape(1, -1)
+            traces = [Trace(segment.n, hits.matches, plan, None, None, None, took, work)]
+        ready = self.ready(asked, hits.matches)
+        k, options = min(asked.k, snapshot.rows), Options(asked.recall)
+        note = Note(snapshot, ready, k, options, asked.filtered - asked.begun, took, traces)
+        return note.explanation(0, len(hits), hits.status)
+
+
+def _differ(params: Mapping[str, Any]) -> bool:
+    """Whether some value is one for each query of a batch."""
+    for value in params.values():  # noqa: SIM110 - a generator would take three times as long
+        if type(value) is Each:
+            return True
+    return False
