@@ -106,6 +106,7 @@ def _code() -> str:
     files = [
         *root.glob("*.py"),
         *(root / "attributes").glob("*.py"),
+        *(root / "calibration").glob("*.py"),
         *(root / "paths").glob("*.py"),
     ]
     files += (root / "kernels").glob("*.py")
