@@ -293,7 +293,7 @@ def estimate(data: Any, **options: Any) -> dict[str, Any]:
         "keep_originals": True,
         "reduce": "auto",
         "calibration": "measure",
-        "bits": 1,
+        "bits": 2,
     }
     unknown = set(options) - set(defaults)
     if unknown:

@@ -72,7 +72,7 @@ CORRUPT = 3
 @click.option(
     "--bits",
     type=click.Choice(["0", "1", "2", "4"]),
-    default="1",
+    default="2",
     show_default=True,
     help="Bits per dimension of the codes that pick candidates; 0: none.",
 )

@@ -88,7 +88,7 @@ class Index:
         keep_originals: bool = True,
         reduce: str = "auto",
         calibration: str = "measure",
-        bits: int = 1,
+        bits: int = 2,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index over a table of vectors and attributes.

@@ -32,8 +32,12 @@ PATHS = ("scan", "clusters", "graph")
 # costs little.
 LIKELY, SURE = 4, 6
 SHORTEST = 40
+# What a scan in full precision costs before its first row: there is nothing to prepare.
+FULL_FIXED_NS = 5_000
 # What a proof of exactness is worth, which the int8 scan mostly gives.
 PROOF_NS = 10_000
+# What the short way of a scan in full precision saves besides, from the filter to the hits.
+SHORT_NS = 15_000
 # A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
 
@@ -65,13 +69,13 @@ class Plan:
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
     """The scan of `count` passing rows; in full precision when asked for or when few pass."""
     costs = calibration.scan
+    full_ns = FULL_FIXED_NS + count * costs.exact_ns
     # The wider the shortlist, the more often the codes alone prove the answer exact.
     shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k, SHORTEST)
-    if count <= shortlist:
-        predicted = costs.fixed_ns + count * costs.exact_ns
-        why = "few rows pass: all in full precision"
-        return Plan("scan", "scan", ScanParameters(0), predicted, 0, why)
     predicted = costs.fixed_ns + count * costs.code_ns
+    if count <= shortlist or full_ns < predicted:
+        why = "few rows pass: all in full precision"
+        return Plan("scan", "scan", ScanParameters(0), full_ns, 0, why)
     why = "exact asked for" if exact else "least predicted cost"
     return Plan("scan", "scan", ScanParameters(shortlist, exact), predicted, count, why)
 
@@ -191,7 +195,8 @@ def _best(scan: Plan, offered: Iterable[Plan | None], lost: list[Lost], only: st
     plans = [plan for plan in offered if plan is not None]
     allowed = [plan for plan in plans if only in (None, plan.path)] or [scan]
     best = min(allowed, key=lambda plan: plan.predicted_ns)
-    if scan in allowed and scan.predicted_ns <= best.predicted_ns + PROOF_NS:
+    worth = PROOF_NS if scan.parameters.rerank else PROOF_NS + SHORT_NS
+    if scan in allowed and scan.predicted_ns <= best.predicted_ns + worth:
         best = scan
     asked = best.path == only
     for plan in plans:

@@ -72,7 +72,11 @@ class Quick:
         self, query: Any, k: int, where: Any, params: Mapping[str, Any] | None, recall: float
     ) -> Hits | None:
         """The answer to one query under a filter; None where the usual way must give it."""
-        if type(query) is not np.ndarray or query.shape != self._shape:
+        if type(query) is not np.ndarray:
+            if not isinstance(query, np.ndarray):
+                return None
+            query = np.asarray(query)  # a row of a memory-mapped file, mostly
+        if query.shape != self._shape:
             return None
         if type(k) is not int or k < 1 or type(recall) is not float or not 0.0 < recall < 0.9995:
             return None

@@ -428,7 +428,7 @@ def build_segment(
     seed: int,
     threads: int,
     calibration: Callable[[Segment], Calibration] | Calibration,
-    bits: int = 1,
+    bits: int = 2,
     progress: Progress | None = None,
 ) -> Segment:
     """Order, encode, link and index the rows of `data`; vectors were checked at the door.

@@ -278,9 +278,7 @@ def scan_clusters(
         prepare_query(query, metric, mean, code, int8)
         if estimated:
             prepare_bits(query, metric, mean, signs, bits, planes, parameters)
-        if fast:
-            prepare_pq(query, metric, mean, rotation, books, tables, product)
-            prepare_fast(tables, product, quantised[0])
+        prepared = False
         error = key_error(int8, limits[0], limits[1], limits[2])
         centre_error = key_error(int8, centre_limits[0], centre_limits[1], centre_limits[2])
         left = np.int64(clusters)
@@ -338,6 +336,10 @@ def scan_clusters(
                     word, end = next_word(form, words, position, stop)
                     met, first = popcount(word), (end - 1) & ~63
                     if fast and met >= DENSE:
+                        if not prepared:
+                            prepare_pq(query, metric, mean, rotation, books, tables, product)
+                            prepare_fast(tables, product, quantised[0])
+                            prepared = True
                         group = first >> 6
                         block_sums(products, group, group + 2, quantised, sums)
                         lowered = product[BASE] + product[MULTIPLIER] * share * gap
