@@ -17,7 +17,8 @@ from fanns.kernels.distance import METRICS
 from fanns.paths.graph_builder import PLACES
 from fanns.ranks import find_reduction
 from fanns.schema import ColumnType, Schema
-from fanns.segment import Progress, Segment, SegmentData, build_segment
+from fanns.segment import Segment
+from fanns.segment_building import Progress, SegmentData, build_segment
 from fanns.threads import available_threads
 from fanns.vectors import accept_queries, check_vectors
 

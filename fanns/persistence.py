@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fanns.building import Recipe
-from fanns.segment import BULK, STORED, Segment
+from fanns.segment import BULK, Segment
+from fanns.segment_arrays import STORED
 from fanns.storage import Directory, SegmentFiles
 
 

@@ -6,7 +6,7 @@ is frozen. A segment opened from disk touches an array when something first need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,11 +16,10 @@ import pyarrow as pa
 
 from fanns.attributes import AttributeIndex
 from fanns.bit_codes import BitCodes
-from fanns.calibration import DEFAULT, Calibration
-from fanns.centroids import Centroids, cluster_reach
-from fanns.clusters import cluster_order
-from fanns.codes import ALIGNMENT, Int8Codes, report
-from fanns.errors import CorruptIndexError, InputError
+from fanns.calibration import Calibration
+from fanns.centroids import Centroids
+from fanns.codes import ALIGNMENT, Int8Codes
+from fanns.errors import CorruptIndexError
 from fanns.identifiers import Identifiers
 from fanns.kernels.bits import BITS, record_words
 from fanns.kernels.distance import METRICS
@@ -34,35 +33,14 @@ from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
+from fanns.segment_arrays import STORED, FileArrays, Part
 from fanns.selection import Selection
 from fanns.storage import SegmentFiles
 from fanns.transforms import TOLERANCE, Projected, Reduction
 from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 
-# Smaller segments are scanned: the scan of so few codes costs no more than a walk.
-GRAPH_MIN_ROWS = 4_096
 # Arrays read in bulk: their checksums are proved by `verify`, not on first touch.
 BULK = frozenset({"vectors/vectors", "codes/codes", "bits/records", "products/codes"})
-# Name of the table of columns that are kept for display.
-STORED = "stored"
-Progress = Callable[[str, int, int], None]
-
-
-class FileArrays(Mapping[str, np.ndarray]):
-    """The arrays of a stored segment, mapped when asked for."""
-
-    def __init__(self, files: SegmentFiles) -> None:
-        self.files = files
-        self._names = [name for name in files.names() if name != STORED]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.files.array(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class Clusters(NamedTuple):
@@ -74,16 +52,6 @@ class Clusters(NamedTuple):
     offsets: np.ndarray
     centroids: np.ndarray
     reach: np.ndarray
-
-
-class SegmentData(NamedTuple):
-    """What a segment is built from, in the order given; see `ingest`."""
-
-    ids: np.ndarray | pa.Array
-    vectors: np.ndarray
-    attributes: pa.Table
-    stored: pa.Table
-    reduction: Reduction | None = None  # by which `vectors` are coordinates
 
 
 class Segment:
@@ -137,7 +105,7 @@ class Segment:
 
     @cached_property
     def ids(self) -> Identifiers:
-        return Identifiers.load(self.meta["id_kind"], _part(self.arrays, "ids"), self.n)
+        return Identifiers.load(self.meta["id_kind"], Part(self.arrays, "ids"), self.n)
 
     @cached_property
     def positions(self) -> np.ndarray:
@@ -156,7 +124,7 @@ class Segment:
 
     @cached_property
     def vectors(self) -> DenseVectors:
-        made = DenseVectors.load(_part(self.arrays, "vectors"), METRICS[self.metric])
+        made = DenseVectors.load(Part(self.arrays, "vectors"), METRICS[self.metric])
         n, d = self.n, made.d
         self._check_shapes({"vectors/vectors": ((n, d), None), "vectors/norms": ((n,), "float64")})
         return made
@@ -178,7 +146,7 @@ class Segment:
             raise CorruptIndexError(f"reduction: not one of {self.vectors.d} dimensions: {told}")
         shapes = Reduction.shapes(dimensions, rank)
         self._check_shapes({f"reduction/{name}": shape for name, shape in shapes.items()})
-        arrays = _part(self.arrays, "reduction")
+        arrays = Part(self.arrays, "reduction")
         if not all(np.isfinite(arrays[name]).all() for name in shapes):
             raise CorruptIndexError("reduction: the basis is not finite")
         return Reduction(arrays["basis"], arrays["gram"], rank, residual)
@@ -229,7 +197,7 @@ class Segment:
             "codes/limits": ((3,), "float64"),
         }
         self._check_shapes(shapes)
-        return Int8Codes.load(_part(self.arrays, "codes"), METRICS[self.metric])
+        return Int8Codes.load(Part(self.arrays, "codes"), METRICS[self.metric])
 
     @property
     def has_bits(self) -> bool:
@@ -249,7 +217,7 @@ class Segment:
             }
         )
         around = (self.clusters.offsets, self.clusters.centroids)
-        given = (_part(self.arrays, "bits"), self.codes.mean, METRICS[self.metric])
+        given = (Part(self.arrays, "bits"), self.codes.mean, METRICS[self.metric])
         return BitCodes.load(*given, bits, *around)
 
     @cached_property
@@ -270,7 +238,7 @@ class Segment:
                 "products/rotation": ((0, 0), "float32"),
             }
         )
-        arrays = _part(self.arrays, "products")
+        arrays = Part(self.arrays, "products")
         offsets, centroids, _ = self.clusters
         return PQCodes.load(arrays, self.codes.mean, METRICS[self.metric], centroids, offsets)
 
@@ -323,7 +291,7 @@ class Segment:
             return None
         offsets, centroids, _ = self.clusters
         return GraphPath.load(
-            _part(self.arrays, "graph"),
+            Part(self.arrays, "graph"),
             self.vectors,
             self.codes,
             self.ids.ties,
@@ -334,7 +302,7 @@ class Segment:
     @cached_property
     def attributes(self) -> AttributeIndex:
         return AttributeIndex.load(
-            _part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
+            Part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
         )
 
     def warmup(self, queries: np.ndarray) -> None:
@@ -418,134 +386,3 @@ class SegmentRows:
     def stored(self, column: str) -> pa.ChunkedArray:
         """A stored column in row order."""
         return self._segment.stored[column]
-
-
-def build_segment(
-    data: SegmentData,
-    schema: Schema,
-    metric: str,
-    *,
-    seed: int,
-    threads: int,
-    calibration: Callable[[Segment], Calibration] | Calibration,
-    bits: int = 2,
-    progress: Progress | None = None,
-) -> Segment:
-    """Order, encode, link and index the rows of `data`; vectors were checked at the door.
-
-    `bits` a dimension are those of `BitCodes`, 0 for none. Deterministic for any number of threads.
-    """
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(stage, done, total)
-
-    n = len(data.vectors)
-    tell("cluster", 0, 1)
-    order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads)
-    arrays: dict[str, np.ndarray] = {}
-    positions = frozen(order.astype(np.int32))
-    arrays["rows/positions"] = positions
-    keys = data.ids[order] if isinstance(data.ids, np.ndarray) else data.ids.take(pa.array(order))
-    identifiers = Identifiers.build(keys)
-    _put(arrays, "ids", identifiers.arrays())
-    tell("encode", 0, 1)
-    ordered = np.ascontiguousarray(data.vectors[order])
-    vectors = DenseVectors.from_array(ordered, METRICS[metric], threads)
-    _put(arrays, "vectors", vectors.arrays())
-    reach = cluster_reach(vectors, offsets, centroids, threads)
-    parts = Clusters(frozen(offsets), frozen(centroids), frozen(reach))
-    _put(arrays, "clusters", parts._asdict())
-    if data.reduction is not None:
-        _put(arrays, "reduction", data.reduction.arrays())
-    codes, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
-    tell("attributes", 0, 1)
-    indexed = {name: schema[name] for name in data.attributes.column_names}
-    attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
-    _put(arrays, "attributes", attributes.arrays())
-    stored = data.stored.take(pa.array(order)) if data.stored.num_columns else data.stored
-    has_graph = n >= GRAPH_MIN_ROWS
-    if has_graph:
-        graph = GraphPath.build(
-            vectors,
-            codes,
-            identifiers.ties,
-            offsets,
-            centroids,
-            seed=seed,
-            threads=threads,
-            progress=lambda done, total: tell("graph", done, total),
-        )
-        _put(arrays, "graph", graph.arrays())
-    meta = {
-        "rows": n,
-        "metric": metric,
-        "id_kind": identifiers.kind,
-        "indexed": list(indexed),
-        "graph": has_graph,
-        **coded,
-        "reduction": None if data.reduction is None else data.reduction.describe(),
-        "calibration": DEFAULT.to_json(),
-    }
-    segment = Segment(meta, schema, arrays, lambda: stored)
-    made = calibration if isinstance(calibration, Calibration) else calibration(segment)
-    segment.calibrate(made)
-    return segment
-
-
-def _encode(
-    arrays: dict[str, np.ndarray],
-    vectors: DenseVectors,
-    offsets: np.ndarray,
-    centroids: np.ndarray,
-    bits: int,
-    seed: int,
-    threads: int,
-) -> tuple[Int8Codes, dict[str, Any]]:
-    """Put the codes of all kinds into `arrays`; gives int8's, and what `meta` says of all."""
-    codes = Int8Codes.build(vectors, threads)
-    _put(arrays, "codes", codes.arrays())
-    reports, subspaces = {"int8": report(codes, vectors)}, 0
-    if bits:
-        coarse = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads, bits=bits)
-        bits = bits if coarse.usable else 0
-    if bits:
-        _put(arrays, "bits", coarse.arrays())
-        reports["bits"] = report(coarse, vectors)
-        products = PQCodes.build(
-            vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
-        )
-        if products.usable:
-            subspaces = products.subspaces
-            _put(arrays, "products", products.arrays())
-            reports["products"] = report(products, vectors)
-    return codes, {"bits": bits, "products": subspaces, "codes": reports}
-
-
-def _put(arrays: dict[str, np.ndarray], prefix: str, part: Mapping[str, np.ndarray]) -> None:
-    for name, array in part.items():
-        if array.flags.writeable:
-            raise InputError(f"{prefix}/{name} is not frozen")
-        arrays[f"{prefix}/{name}"] = array
-
-
-class _Part(Mapping[str, np.ndarray]):
-    """The arrays under one prefix, fetched when asked for."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        self._arrays = arrays
-        self._prefix = prefix + "/"
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[self._prefix + name]
-
-    def __iter__(self) -> Iterator[str]:
-        size = len(self._prefix)
-        return (name[size:] for name in self._arrays if name.startswith(self._prefix))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> _Part:
-    return _Part(arrays, prefix)

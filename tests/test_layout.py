@@ -36,7 +36,7 @@ FLOORS = [
     ["paths paths.*"],
     ["planner calibration calibration.*"],
     [
-        "index segment building prepared requests execution persistence",
+        "index segment segment_* building prepared requests execution persistence",
         "listing checking hits tuning",
         "line_hits quick quick_batch",
         "product_keys key_hits key_masks key_usage",
@@ -50,7 +50,10 @@ FORBIDDEN = [
     ("kernels.*", "errors expressions schema values"),
     ("filters binding sql* mongo columns", "attributes* storage vectors codes kernels.*"),
     ("storage catalog arrayfile files", "attributes* filters vectors codes kernels.* schema"),
-    ("cli* bench.*", "index segment building prepared execution planner storage kernels.* paths*"),
+    (
+        "cli* bench.*",
+        "index segment segment_* building prepared execution planner storage kernels.* paths*",
+    ),
 ]
 # Measures single kernels, which no public call runs alone.
 MICROBENCHMARKS = "bench.proofs.kernel_*"
