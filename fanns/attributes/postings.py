@@ -1,4 +1,4 @@
-"""Posting lists: for each value its rows, and bitmaps where those are smaller or save work."""
+"""Posting lists: for each value its rows, and bitmaps where those save work."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ QUANTILES = 16
 """A range starts and ends within a 32nd of the rows of a cumulative bitmap: 15 of them cost under
 two bytes a row, and one more bitmap operation costs as much as a few hundred single rows."""
 
+WORTH = 2
+"""A slot has a bitmap besides its list where that takes less than so many times the list's bytes: a
+value of a 64th of the rows joins others in a third of the time, and few values have as many."""
+
 FEW_BOUNDS = 64
 """Up to so many numbers, Python adds faster than numpy starts."""
 
@@ -32,8 +36,8 @@ MIN_ROWS_FOR_CUTS = 4096
 class Postings:
     """The rows of each slot of a column (slot = code + 1, slot 0 for nulls) in n rows.
 
-    `rows[offsets[s] : offsets[s + 1]]` are those of slot s, sorted. A slot whose bitmap is smaller
-    than its list has both, so that neither form must be made per query. `cumulative[i]` is the
+    `rows[offsets[s] : offsets[s + 1]]` are those of slot s, sorted. A slot that many rows
+    have has a bitmap as well, so that neither form must be made per query. `cumulative[i]` is the
     bitmap of all rows with a code below `cuts[i]`; only for ordered columns with one value a row.
     """
 
@@ -212,8 +216,8 @@ def _cumulative(offsets: Array, rows: Array, n: int, cuts: Array) -> Words:
 
 
 def _frequent_slots(offsets: Array, n: int) -> NDArray[np.int64]:
-    """The slots whose bitmap is smaller than their list."""
-    return np.flatnonzero(4 * np.diff(offsets).astype(np.int64) > 8 * word_count(n))
+    """The slots that many rows have: see WORTH."""
+    return np.flatnonzero(4 * WORTH * np.diff(offsets).astype(np.int64) > 8 * word_count(n))
 
 
 def _quantile_cuts(offsets: Array, n: int) -> NDArray[np.int64]:

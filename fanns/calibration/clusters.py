@@ -16,7 +16,7 @@ import numpy as np
 from fanns.calibration.model import TARGETS, ClusterModel, Needs
 from fanns.calibration.samples import MOST, Bench, Trial, reached, recalls
 from fanns.paths import Budget
-from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
+from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
 from fanns.selection import Selection
 
 KS = (1, 10, MOST)
@@ -26,7 +26,18 @@ STEPS = 60
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)
 FEWEST = 16
 # Shares of the rows at which time is measured, and passing rows that are enough there.
-TIMED = ((1.0, 2_000), (1.0, 16_000), (0.1, 300), (0.1, 3_000), (0.01, 100), (0.01, 600))
+TIMED = (
+    (1.0, 2_000),
+    (1.0, 8_000),
+    (1.0, 24_000),
+    (0.5, 1_500),
+    (0.5, 9_000),
+    (0.1, 300),
+    (0.1, 1_200),
+    (0.1, 4_000),
+    (0.02, 200),
+    (0.02, 900),
+)
 
 
 def model(
@@ -151,30 +162,37 @@ def _exact_share(segment: Bench, one: Trial, shortlist: int) -> float:
 
 def _times(
     segment: Bench, queries: np.ndarray, parameters: ClusterParameters, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Nanoseconds per search, per cluster and per passing row, by least relative squares."""
+) -> tuple[float, float, float, float]:
+    """Nanoseconds per search, per cluster, per passing row, and per row where they are dense.
+
+    By least relative squares.
+    """
     rows, taken = [], []
     count = len(segment.centroids)
     for share, enough in TIMED:
         if share * segment.n < 2 * enough:
             continue
+        # Rows of its own for each, or caches would make it cheap; made before, or they are empty.
+        masks = [rng.random(segment.n) < share for _ in queries[:12]]
+        selections = [Selection.from_mask(mask) for mask in masks]
         clocks = []
-        for query in queries[:12]:  # rows of its own for each, or caches would make it cheap
-            selection = Selection.from_mask(rng.random(segment.n) < share)
+        for query, selection in zip(queries, selections, strict=False):
             selection.words()
             begun = time.thread_time_ns()
             chosen = parameters._replace(near=(float(enough),), far=float(enough))
             segment.scan_clusters.search(query[None], selection, 10, chosen, Budget())
             clocks.append(time.thread_time_ns() - begun)
-        rows.append((1.0, min(enough * count / (share * segment.n), count), enough))
+        dense = enough if share >= DENSE_SHARE else 0
+        visits = min(enough * count / (share * segment.n), count)
+        rows.append((1.0, visits, enough - dense, dense))
         taken.append(float(np.median(clocks)))
-    if len(rows) < 3:
+    if len(rows) < 6:
         return DEFAULT_TIMES
     weights = 1.0 / np.array(taken)
     fitted, *_ = np.linalg.lstsq(np.array(rows) * weights[:, None], np.ones(len(rows)), rcond=None)
-    fixed, visit, row = (float(value) for value in fitted)
-    return max(fixed, 5_000.0), max(visit, 20.0), max(row, 1.0)
+    fixed, visit, row, dense_ns = (float(value) for value in fitted)
+    return max(fixed, 5_000.0), max(visit, 20.0), max(row, 1.0), max(dense_ns, 0.5)
 
 
 # Of small segments, which are scanned whole anyway; rounded from measurements on one core.
-DEFAULT_TIMES = (12_000.0, 60.0, 6.0)
+DEFAULT_TIMES = (12_000.0, 60.0, 6.0, 3.0)

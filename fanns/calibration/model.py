@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanns.errors import CorruptIndexError
-from fanns.paths.clusters import ClusterParameters
+from fanns.paths.clusters import DENSE_SHARE, ClusterParameters
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 # Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
@@ -138,7 +138,8 @@ class ClusterModel:
     `TARGETS[t]`, negative where no estimate is good enough. `near`, `far`: see `Needs`; the shares
     of `near` are also rates at which the rows near the query pass. `exact_share`: share of the
     passing rows that a bound does not rule out for exact answers. Nanoseconds: `fixed_ns` per
-    search, `visit_ns` per cluster, `row_ns` per passing row.
+    search, `visit_ns` per cluster, `row_ns` per passing row, `dense_ns` where they stand so close
+    that 64 neighbours are estimated at once.
     """
 
     clusters: int
@@ -148,6 +149,7 @@ class ClusterModel:
     fixed_ns: float
     visit_ns: float
     row_ns: float
+    dense_ns: float
     exact_share: float = 1.0
 
     def slack(self, target: float) -> float | None:
@@ -170,7 +172,8 @@ class ClusterModel:
     def cost(self, rows: float, share: float, n: int) -> float:
         """Nanoseconds for so many passing rows where a share of n rows passes."""
         visits = min(rows * self.clusters / max(share * n, 1.0), self.clusters)
-        return self.fixed_ns + visits * self.visit_ns + rows * self.row_ns
+        row_ns = self.dense_ns if share >= DENSE_SHARE else self.row_ns
+        return self.fixed_ns + visits * self.visit_ns + rows * row_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +256,10 @@ def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
     )
     slacks, numbers = (
         tuple(raw["slacks"]),
-        tuple(float(raw[name]) for name in ("fixed_ns", "visit_ns", "row_ns", "exact_share")),
+        tuple(
+            float(raw[name])
+            for name in ("fixed_ns", "visit_ns", "row_ns", "dense_ns", "exact_share")
+        ),
     )
     return ClusterModel(int(raw["clusters"]), slacks, near, far, *numbers)
 

@@ -96,9 +96,11 @@ def scan_time(
     Every query gets rows of its own: what the caches still hold would look three times cheaper.
     """
     taken = []
-    for query in queries[:12]:
-        rows = np.sort(rng.choice(segment.n, size, replace=False)).astype(np.int32)
-        selection = Selection.from_rows(rows, segment.n)
+    lists = [
+        np.sort(rng.choice(segment.n, size, replace=False)).astype(np.int32) for _ in queries[:12]
+    ]
+    selections = [Selection.from_rows(rows, segment.n) for rows in lists]
+    for query, selection in zip(queries, selections, strict=False):
         begun = time.thread_time_ns()
         segment.scan.search(query[None], selection, 10, parameters, Budget())
         taken.append(time.thread_time_ns() - begun)

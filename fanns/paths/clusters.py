@@ -17,7 +17,7 @@ from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.fastscan import CENTROIDS
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
-from fanns.kernels.scan_clusters import scan_clusters
+from fanns.kernels.scan_clusters import DENSE, scan_clusters
 from fanns.paths import Answers, Budget, RowSet, form_of, no_answers
 from fanns.paths.locality import FAR, FEWEST, SHARE
 from fanns.pq_codes import PQCodes
@@ -26,6 +26,9 @@ from fanns.vectors import DenseVectors
 NO_ESTIMATES = -1.0
 """As `slack`: rows are compared by int8 codes at once, which can prove an answer."""
 
+
+DENSE_SHARE = DENSE / 64
+"""From this pass-rate on, rows are mostly estimated 64 at a time."""
 
 SAMPLE = 1_024
 """Rows that tell the errors of product codes."""
