@@ -225,22 +225,27 @@ class BatchHits(Sequence[Hits]):
         self.offsets = np.zeros(len(parts) + 1, np.int64)
         np.cumsum([len(part) for part in parts], out=self.offsets[1:])
 
+    def _hits(self, i: int) -> Hits:
+        """The hits of query i, 0 <= i < m."""
+        return self._parts[i]
+
     @property
     def ids(self) -> Any:
         """All ids end to end: int64[...] or a list of strings."""
-        if self._parts and isinstance(self._parts[0].ids, list):
-            return [key for part in self._parts for key in part.ids]
-        return np.concatenate([part.ids for part in self._parts] or [np.zeros(0, np.int64)])
+        parts = [part.ids for part in self]
+        if parts and isinstance(parts[0], list):
+            return [key for part in parts for key in part]
+        return np.concatenate(parts or [np.zeros(0, np.int64)])
 
     @property
     def distances(self) -> np.ndarray:
         """All distances end to end, float64[...]."""
-        return np.concatenate([part.distances for part in self._parts] or [np.zeros(0)])
+        return np.concatenate([part.distances for part in self] or [np.zeros(0)])
 
     @property
     def statuses(self) -> list[str]:
         """The status of each query."""
-        return [part.status for part in self._parts]
+        return [part.status for part in self]
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -250,12 +255,14 @@ class BatchHits(Sequence[Hits]):
     @overload
     def __getitem__(self, i: slice) -> list[Hits]: ...
     def __getitem__(self, i: int | slice) -> Hits | list[Hits]:
-        return self._parts[i]
+        if isinstance(i, slice):
+            return [self._hits(place) for place in range(len(self))[i]]
+        return self._hits(range(len(self))[i])
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All hits as one table with the query's number in `query`."""
         tables = []
-        for number, part in enumerate(self._parts):
+        for number, part in enumerate(self):
             table = part.to_arrow(columns)
             query = pa.array(np.full(len(part), number, np.int64))
             tables.append(table.add_column(0, "query", query).replace_schema_metadata(None))

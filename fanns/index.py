@@ -22,7 +22,7 @@ from fanns.persistence import load_index, save_index, store_segment
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.quick import Quick
-from fanns.quick_batch import answer_each
+from fanns.quick_batch import answer_batch
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
@@ -318,9 +318,9 @@ class Index:
             ]
             return found[0] if single else BatchHits(found)
         if quick is not None and not single and not options.exact:
-            each = filters_of(where, params, False, len(queries))
-            if each is not None:
-                return BatchHits(answer_each(quick, queries, k, each, options))
+            batch = answer_batch(quick, queries, k, where, params, options)
+            if batch is not None:
+                return batch
         names = self._known(columns)
         parts = self._answers(queries, single, k + offset, where, params, nulls, options)
         hits = [self._hits(part, offset, radius, names, note, query) for query, part, note in parts]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fanns.execution import FIRST
-from fanns.hits import Hits, RowSource
+from fanns.hits import STATUSES, BatchHits, Hits, RowSource
 
 if TYPE_CHECKING:
     from fanns.explanation import Explanation
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 class LineHits(Hits):
     """See `Hits`; made in a tenth of the time of the arrays that it stands for.
 
-    `line` int64[3 k + WORDS] as described in `kernels/lists.py`, of which `size` answers are there;
-    `keyed`: its ties are the ids. Rows are those of the first segment. `told` is what a `Quick` can
-    explain the search by: itself, what was asked, the plan, when it ended.
+    `line` int64[3 width + WORDS] as described in `kernels/lists.py`, with `size` answers; `keyed`:
+    its ties are the ids. Rows are those of the first segment. `told` is what a `Quick` can explain
+    the search by: itself, what was asked, the plan, when it ended.
     """
 
-    __slots__ = ("_k", "_keyed", "_line", "_size", "_told")
+    __slots__ = ("_keyed", "_line", "_size", "_told", "_width")
 
     def __init__(
         self,
         line: np.ndarray,
-        k: int,
+        width: int,
         size: int,
         keyed: bool,
         status: str,
@@ -37,7 +38,7 @@ class LineHits(Hits):
     ) -> None:
         self._ids = None
         self._line = line
-        self._k = k
+        self._width = width
         self._size = size
         self._keyed = keyed
         self.status = status
@@ -58,15 +59,15 @@ class LineHits(Hits):
 
     @property
     def distances(self) -> np.ndarray:
-        return self._line.view(np.float64)[self._k : self._k + self._size]
+        return self._line.view(np.float64)[self._width : self._width + self._size]
 
     @property
     def work(self) -> np.ndarray:
-        codes, full = self._line[3 * self._k : 3 * self._k + 2].tolist()
+        codes, full = self._line[3 * self._width : 3 * self._width + 2].tolist()
         return np.array([codes, full, 0, 0], np.int64)
 
     def _place(self) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._line[2 * self._k : 2 * self._k + self._size].astype(np.int32)
+        rows = self._line[2 * self._width : 2 * self._width + self._size].astype(np.int32)
         if self._size <= len(FIRST):
             return FIRST[: self._size], rows
         return np.zeros(self._size, np.int32), rows
@@ -78,3 +79,52 @@ class LineHits(Hits):
         quick, asked, plan, ended = self._told
         told: Explanation = quick.explanation(self, asked, plan, ended)
         return told
+
+
+class LineBatch(BatchHits):
+    """See `BatchHits`; the hits of a query are made when they are first asked for.
+
+    `lines` int64[m, 3 width + WORDS] and `told` int64[m] are those of `many_lists`; `keyed`: ties
+    are the ids; `make` gives the hits of a query.
+    """
+
+    def __init__(
+        self,
+        lines: np.ndarray,
+        told: np.ndarray,
+        width: int,
+        keyed: bool,
+        make: Callable[[int], LineHits],
+    ) -> None:
+        self._lines = lines
+        self._told = told
+        self._width = width
+        self._keyed = keyed
+        self._make = make
+        self._made: dict[int, Hits] = {}
+        sizes = told >> 2
+        self.offsets = np.zeros(len(told) + 1, np.int64)
+        np.cumsum(sizes, out=self.offsets[1:])
+        self._filled = np.arange(width) < sizes[:, None]
+
+    def _hits(self, i: int) -> Hits:
+        made = self._made.get(i)
+        if made is None:
+            made = self._made.setdefault(i, self._make(i))
+        return made
+
+    @property
+    def ids(self) -> Any:
+        return self._lines[:, : self._width][self._filled] if self._keyed else super().ids
+
+    @property
+    def distances(self) -> np.ndarray:
+        found: np.ndarray = self._lines.view(np.float64)[:, self._width : 2 * self._width]
+        return found[self._filled]
+
+    @property
+    def statuses(self) -> list[str]:
+        return [STATUSES[code & 3] for code in self._told.tolist()]
+
+    def __len__(self) -> int:
+        return len(self._told)

@@ -42,7 +42,7 @@ class Snapshot:
             SegmentRows(segment, int(start))
             for segment, start in zip(segments, starts[:-1], strict=True)
         ]
-        self._templates: OrderedDict[Any, Any] = OrderedDict()
+        self.templates: OrderedDict[Any, Any] = OrderedDict()
         self._direct: WeakKeyDictionary[Any, list[Direct | None]] = WeakKeyDictionary()
         self.everything = [Selection.all(segment.n) for segment in segments]
 
@@ -50,7 +50,7 @@ class Snapshot:
         """The filter compiled; filters without data of their own are kept for the next call."""
         # Trees are no keys: 1 = True in Python, so that `flag = 1` would find `flag = TRUE`.
         key = (where, nulls) if isinstance(where, str) else None
-        known = self._templates.get(key)  # another thread may push it out meanwhile
+        known = self.templates.get(key)  # another thread may push it out meanwhile
         if known is not None:
             return known
         tree = parse_filter(where)
@@ -63,10 +63,10 @@ class Snapshot:
             hint = "filter by id with where=fanns.ids([...]), alone or joined to col() by & and |"
             raise UnknownColumnError(f"{error}; {hint}") from None
         if key is not None:
-            self._templates[key] = made
-            if len(self._templates) > TEMPLATES:
+            self.templates[key] = made
+            if len(self.templates) > TEMPLATES:
                 with suppress(KeyError):
-                    self._templates.popitem(last=False)
+                    self.templates.popitem(last=False)
         return made
 
     def _check_opaque(self, tree: Node) -> None:
@@ -133,21 +133,21 @@ class Prepared:
     Made by `index.prepare(where)`; accepted as `where=` by every call of the same index.
     """
 
-    __slots__ = ("_bound", "_params", "_selections", "_snapshot", "_template", "matches")
+    __slots__ = ("_bound", "_selections", "matches", "params", "snapshot", "template")
 
     def __init__(
         self, snapshot: Snapshot, template: Any, params: Mapping[str, Any] | None = None
     ) -> None:
-        self._snapshot = snapshot
-        self._template = template
-        self._params: dict[str, Any] = dict(params or {})
+        self.snapshot = snapshot
+        self.template = template
+        self.params: dict[str, Any] = dict(params or {})
         self._bound: Node | None = None
         self._selections: list[Selection] | None = None
         self.matches = -1
 
     def bind(self, **params: Any) -> Prepared:
         """The same filter with values for (some of) its parameters; this one stays as it is."""
-        return Prepared(self._snapshot, self._template, {**self._params, **params})
+        return Prepared(self.snapshot, self.template, {**self.params, **params})
 
     @property
     def bound(self) -> Node:
@@ -158,15 +158,15 @@ class Prepared:
             FilterTypeError: a value has the wrong type for its column.
         """
         if self._bound is None:
-            self._bound = self._template.bind(self._params)
+            self._bound = self.template.bind(self.params)
         return self._bound
 
     def selections(self) -> list[Selection]:
         """The passing rows of each segment; evaluated once."""
         if self._selections is None:
-            found = self._snapshot.direct(self._template, self._params)
+            found = self.snapshot.direct(self.template, self.params)
             if found is None:
-                found = self._snapshot.select(self.bound)
+                found = self.snapshot.select(self.bound)
             # In this order: another thread that sees the selections reads the number.
             self.matches = sum(selection.count for selection in found)
             self._selections = found
@@ -174,11 +174,11 @@ class Prepared:
 
     def of(self, snapshot: Snapshot) -> Prepared:
         """This filter for the rows of another snapshot (after `add`)."""
-        if snapshot is self._snapshot:
+        if snapshot is self.snapshot:
             return self
-        if snapshot.schema is not self._snapshot.schema:
+        if snapshot.schema is not self.snapshot.schema:
             raise FilterError("this filter was prepared for another index")
-        return Prepared(snapshot, self._template, self._params)
+        return Prepared(snapshot, self.template, self.params)
 
     def count(self) -> int:
         """The exact number of rows that pass."""
@@ -188,18 +188,18 @@ class Prepared:
     @property
     def selectivity(self) -> float:
         """Share of the rows that pass, 0 for an empty index."""
-        return self.count() / self._snapshot.rows if self._snapshot.rows else 0.0
+        return self.count() / self.snapshot.rows if self.snapshot.rows else 0.0
 
     @property
     def sql(self) -> str:
         """The bound filter as SQL text; opaque parts are named, not shown."""
-        return str(to_sql(self.bound, self._snapshot.schema))
+        return str(to_sql(self.bound, self.snapshot.schema))
 
     def __repr__(self) -> str:
         try:
             return f"<Prepared: {self.sql}>"
         except ParameterError:
-            return f"<Prepared: open parameters, bound so far: {self._params}>"
+            return f"<Prepared: open parameters, bound so far: {self.params}>"
 
 
 def prepare(

@@ -33,6 +33,7 @@ from fanns.vectors import accept_queries
 
 FLOAT32 = np.dtype(np.float32)
 INT64 = np.dtype(np.int64)
+LISTS = (list, tuple)  # as a constant: `list | tuple` would make a type each time
 LONGEST = 4_096
 """Longer lists gain nothing."""
 
@@ -80,51 +81,70 @@ class Quick:
             return None
         if type(k) is not int or k < 1 or type(recall) is not float or not 0.0 < recall < 0.9995:
             return None
-        if isinstance(where, list | tuple) or (params and _differ(params)):
-            return None
         begun = perf_counter_ns()
+        if type(where) is str and params:
+            way = self._ways.get(where)
+            if way is not None and params.keys() == way.names:
+                rows = way.direct.slice(params)
+                if rows is not None:
+                    told = (way, dict(params), k, recall, begun, perf_counter_ns())
+                    hits = self._listed(query, rows, k, recall, told)
+                    if hits is not None:
+                        return hits
+        if isinstance(where, LISTS) or (params and _differ(params)):
+            return None
         filter_, values, selection = self.select(where, params)
-        asked = Asked(filter_, values, k, recall, begun, perf_counter_ns())
-        hits = self._listed(query, selection, asked)
-        if hits is not None:
-            return hits
+        asked = (filter_, values, k, recall, begun, perf_counter_ns())
+        if self.plan((selection.count, k, recall)) is not None:
+            hits = self._listed(query, selection.rows(), k, recall, asked)
+            if hits is not None:
+                return hits
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
-        return self.usual(queries, selection, asked, Options(recall))[0]
+        return self.usual(queries, selection, Asked(*asked), Options(recall))[0]
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
     ) -> tuple[Prepared | Way, Mapping[str, Any] | None, Selection]:
         """The passing rows of a filter, which comes back as it is told of afterwards."""
-        if type(where) is str and params:
-            way = self._ways.get(where) or self._way(where)
-            if way is not None and params.keys() == way.names:
-                selection = way.direct.select(params)
-                if selection is not None:
-                    return way, dict(params), selection
+        way = self.way(where, params)
+        if way is not None and params is not None:
+            selection = way.direct.select(params)
+            if selection is not None:
+                return way, dict(params), selection
         ready = prepare(self.snapshot, where, params, None)
         return ready, None, ready.selections()[0]
 
-    def _listed(self, query: np.ndarray, selection: Selection, asked: Asked) -> Hits | None:
+    def _listed(
+        self, query: np.ndarray, rows: np.ndarray, k: int, recall: float, asked: tuple[Any, ...]
+    ) -> Hits | None:
         """The answer by one kernel; None where another plan is better, or the query is unusual."""
-        count, k = selection.count, asked.k
-        key = (count, k, asked.recall)
-        plan = self.segment.plans.get(key) or self.plan(key)
-        if plan is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
+        count = len(rows)
+        key = (count, k, recall)
+        planned = self.segment.plans.get(key) or self.plan(key)
+        if planned is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
             return None
         if not query.flags.carray:
             query = query.copy()  # kernels would be compiled once more for a read-only query
         k = k if k < count else count
         line = np.empty(3 * k + WORDS, INT64)
-        told = self.segment.scan.search_list(query, selection.rows(), k, plan.parameters, line)
+        plan, limit = planned
+        told = self.segment.scan.search_list(query, rows, limit, k, line)
         return None if told < 0 else self.hits(line, k, told, count, asked, plan, perf_counter_ns())
 
     def hits(
-        self, line: np.ndarray, k: int, told: int, count: int, asked: Asked, plan: Plan, ended: int
+        self,
+        line: np.ndarray,
+        width: int,
+        told: int,
+        count: int,
+        asked: tuple[Any, ...],
+        plan: Plan,
+        ended: int,
     ) -> LineHits:
-        """What a kernel has found for one query, and told of it."""
+        """What a kernel has found for one query; `asked` has what an `Asked` has."""
         return LineHits(
             line,
-            k,
+            width,
             told >> 2,
             self.keyed,
             STATUSES[told & 3],
@@ -155,6 +175,21 @@ class Quick:
         ready.matches = matches
         return ready
 
+    def way(self, where: Any, params: Mapping[str, Any] | None) -> Way | None:
+        """The look-ups of a filter, where it is a text that has them for just these parameters."""
+        if type(where) is not str or not params:
+            return None
+        way = self._ways.get(where) or self._way(where)
+        return way if way is not None and params.keys() == way.names else None
+
+    def way_of(self, prepared: Prepared) -> Way | None:
+        """The look-ups of a prepared filter of this snapshot, where there are any."""
+        template = prepared.template
+        if prepared.snapshot is not self.snapshot or not template.parameters:
+            return None
+        direct = self.snapshot.ways(template)[0]
+        return None if direct is None else Way(direct, template.parameters, template)
+
     def _way(self, where: str) -> Way | None:
         """The look-ups of a filter's text; None where there are none, or the text is wrong."""
         if where in self._ways:
@@ -170,28 +205,38 @@ class Quick:
         self._ways[where] = way
         return way
 
-    def plan(self, key: tuple[int, int, float]) -> Plan | None:
-        """The plan for (passing rows, k, recall), where it is a scan of a list; remembered."""
+    def plan(self, key: tuple[int, int, float]) -> tuple[Plan, int] | None:
+        """The plan for (passing rows, k, recall), where it is a scan of a list, and its limit.
+
+        The limit: see `ScanPath.search_list`. Both are remembered.
+        """
         segment = self.segment
-        known: Plan | str | None = segment.plans.get(key, "unknown")
+        known: tuple[Plan, int] | str | None = segment.plans.get(key, "unknown")
         if not isinstance(known, str):
             return known
         count, k, recall = key
         plan = settled(segment, count, min(k, count), Options(recall))
-        if plan is not None and not (
-            count <= LONGEST
+        made = None
+        if (
+            plan is not None
+            and count <= LONGEST
             and plan.path == "scan"
             and plan.fallback is None
             and plan.parameters[1:] == (False, 0)
             and segment.reduction is None
             and segment.vectors.d == self._shape[0]
         ):
-            plan = None
-        segment.plans[key] = plan  # forgotten with the calibration that it follows from
-        return plan
+            shortlist = max(plan.parameters.rerank, k)
+            alone = plan.parameters.rerank == 0 or count <= shortlist
+            made = plan, 0 if alone else shortlist
+        segment.plans[key] = made  # forgotten with the calibration that it follows from
+        return made
 
-    def explanation(self, hits: LineHits, asked: Asked, plan: Plan, ended: int) -> Explanation:
-        """What was done for hits that `search` gave."""
+    def explanation(
+        self, hits: LineHits, told: tuple[Any, ...], plan: Plan, ended: int
+    ) -> Explanation:
+        """What was done for hits that `hits` made."""
+        asked = Asked(*told)
         snapshot, segment = self.snapshot, self.segment
         took = ended - asked.filtered
         traces = []

@@ -1,9 +1,10 @@
 """Queries with a short list of rows each: the scans of `scan.py` with next to nothing around them.
 
 Where few rows pass, taking arguments apart and allocating answers costs more than comparing rows.
-So there is one list a query, no limit, and one array of answers: a line int64[3 k + WORDS] holds k
-ties (ids, where ids are integers), k distances (the bits of float64), k rows, and how many codes
-and full-precision distances were compared. Answers are those of `scan_exact` and `scan_codes`.
+So there is one list a query, no limit, and one array of answers: a line int64[3 width + WORDS] has
+places for `width` ties (ids, where ids are integers), distances (the bits of float64) and rows, and
+tells how many codes and full-precision distances were compared. Answers, of which there are k =
+min(width, rows of the list), are those of `scan_exact` and `scan_codes`. Lists may be in any order.
 
 A kernel gives 4 * found + status for each query, or UNUSABLE for one that cannot be compared: it
 holds NaN or infinity, overflows, or is zero under cosine.
@@ -36,17 +37,20 @@ NEXT_AHEAD = 10
 
 @inner
 def _hand_out(
-    best: Array, ties: Array, rows: Array, found: Integer, line: Array, distances: Array
+    best: Array,
+    ties: Array,
+    rows: Array,
+    found: Integer,
+    width: Integer,
+    line: Array,
+    distances: Array,
 ) -> None:
     """Sort the answers and write them; `distances` float64 is the same memory as `line`."""
-    k = best.shape[0]
     sort_heap(best, ties, rows, found)
     for place in range(found):
-        line[place], distances[k + place], line[2 * k + place] = (
-            ties[place],
-            best[place],
-            rows[place],
-        )
+        line[place] = ties[place]
+        distances[width + place] = best[place]
+        line[2 * width + place] = rows[place]
 
 
 @inner
@@ -58,13 +62,14 @@ def _compare_all(
     norms: Array,
     metric: int,
     ties: Array,
-    k: Integer,
+    width: Integer,
     line: Array,
     distances: Array,
 ) -> Integer:
     """One query, every row in full precision; gives what the kernels give."""
-    count = rows.shape[0]
-    for i in range(min(count, VECTORS_AHEAD)):
+    count = np.int64(rows.shape[0])
+    k = min(width, count)
+    for i in range(VECTORS_AHEAD if count > VECTORS_AHEAD else count):
         prefetch_row(vectors, rows[i])
     wide = widen(query)
     best, best_ties, best_rows = (
@@ -80,8 +85,8 @@ def _compare_all(
         distance = row_distance(metric, vectors, norms, row, wide, norm)
         if found < k or distance <= best[0]:
             found = push(best, best_ties, best_rows, found, distance, ties[row], row)
-    _hand_out(best, best_ties, best_rows, found, line, distances)
-    line[3 * k], line[3 * k + 1] = 0, count
+    _hand_out(best, best_ties, best_rows, found, width, line, distances)
+    line[3 * width], line[3 * width + 1] = 0, count
     return 4 * found + EXACT
 
 
@@ -99,7 +104,7 @@ def _compare_codes(
     square: Array,
     mean: Array,
     limits: Array,
-    k: Integer,
+    width: Integer,
     line: Array,
     distances: Array,
 ) -> Integer:
@@ -115,6 +120,7 @@ def _compare_codes(
             prefetch_row(codes, rows[i + CODES_AHEAD])
         row = np.int64(rows[i])
         keys[i], key_rows[i] = code_key(codes, scale, square, row, code, parameters), row
+    k = min(width, count)
     size: Integer = count
     if count > limit:
         cut_back(keys, key_rows, count, limit)
@@ -139,8 +145,8 @@ def _compare_codes(
         best_ties,
         best_rows,
     )
-    _hand_out(best, best_ties, best_rows, found, line, distances)
-    line[3 * k], line[3 * k + 1] = count, full
+    _hand_out(best, best_ties, best_rows, found, width, line, distances)
+    line[3 * width], line[3 * width + 1] = count, full
     return 4 * found + (EXACT if proved or count <= limit else APPROXIMATE)
 
 
@@ -159,10 +165,10 @@ def list_exact(
     norms: Array,
     metric: int,
     ties: Array,
-    k: int,
+    width: int,
     line: Array,
 ) -> int:
-    """One query float32[d] over rows int32[count >= k], all in full precision."""
+    """One query float32[d] over rows int32[count], all in full precision."""
     norm = _length(query, metric)
     if norm != norm:
         return UNUSABLE
@@ -175,7 +181,7 @@ def list_exact(
             norms,
             metric,
             ties,
-            np.int64(k),
+            np.int64(width),
             line,
             line.view(np.float64),
         )
@@ -196,10 +202,10 @@ def list_codes(
     square: Array,
     mean: Array,
     limits: Array,
-    k: int,
+    width: int,
     line: Array,
 ) -> int:
-    """One query float32[d] over rows int32[count >= k] by int8 codes; `limit` >= k in full."""
+    """One query float32[d] over rows int32[count] by int8 codes; `limit` >= width in full."""
     norm = _length(query, metric)
     if norm != norm:
         return UNUSABLE
@@ -217,7 +223,7 @@ def list_codes(
             square,
             mean,
             limits,
-            np.int64(k),
+            np.int64(width),
             line,
             line.view(np.float64),
         )
@@ -227,7 +233,8 @@ def list_codes(
 @kernel
 def many_lists(
     queries: Array,
-    offsets: Array,
+    starts: Array,
+    stops: Array,
     rows: Array,
     limits_of: Array,
     first: int,
@@ -245,31 +252,29 @@ def many_lists(
     lines: Array,
     told: Array,
 ) -> None:
-    """Queries first..last - 1 of float32[m, d], each over rows[offsets[i] : offsets[i + 1]].
+    """Queries first..last - 1 of float32[m, d], each over rows[starts[i] : stops[i]].
 
     limits_of int64[m]: rows in full precision after the codes, 0 to compare all in full. Query i
-    gets k = min(width, its rows) answers in lines int64[m, 3 width + WORDS], laid out by its own k,
-    and a word of told int64[m].
+    fills lines[i] of int64[m, 3 width + WORDS] and a word of told int64[m].
     """
     for number in range(first, last):
         if number + 1 < last:  # the next list, while this one is compared
-            start = offsets[number + 1]
-            for i in range(start, min(offsets[number + 2], start + NEXT_AHEAD)):
+            start = starts[number + 1]
+            for i in range(start, min(stops[number + 1], start + NEXT_AHEAD)):
                 if limits_of[number + 1] == 0:
                     prefetch_row(vectors, rows[i])
                 else:
                     prefetch_row(codes, rows[i])
-        query, own = queries[number], rows[offsets[number] : offsets[number + 1]]
+        query, own = queries[number], rows[starts[number] : stops[number]]
         norm = _length(query, metric)
         if norm != norm:
             told[number] = UNUSABLE
             continue
-        k = min(np.int64(width), np.int64(own.shape[0]))
         line = lines[number]
         distances = line.view(np.float64)
         if limits_of[number] == 0:
             told[number] = _compare_all(
-                query, norm, own, vectors, norms, metric, ties, k, line, distances
+                query, norm, own, vectors, norms, metric, ties, np.int64(width), line, distances
             )
         else:
             told[number] = _compare_codes(
@@ -285,7 +290,7 @@ def many_lists(
                 square,
                 mean,
                 limits,
-                k,
+                np.int64(width),
                 line,
                 distances,
             )

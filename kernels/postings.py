@@ -59,6 +59,16 @@ def search_text(offsets: Array, data: Array, text: Array) -> int:
 
 
 @kernel
+def search_texts(offsets: Array, data: Array, ends: Array, texts: Array, codes: Array) -> None:
+    """codes[i] = rank of the string texts[ends[i - 1] : ends[i]], -1 where it is not there."""
+    start = 0
+    for i in range(ends.shape[0]):
+        found = search_text(offsets, data, texts[start : ends[i]])
+        codes[i] = found >> 1 if found & 1 else -1
+        start = ends[i]
+
+
+@kernel
 def group_rows(starts: Array, codes: Array, last: Array, offsets: Array, rows: Array) -> int:
     """Posting lists by counting sort; returns how many rows were written.
 

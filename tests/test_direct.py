@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fanns
-from fanns.attributes import AttributeIndex
+from fanns.attributes import AttributeIndex, dictionary
 from fanns.attributes.direct import direct
 from fanns.errors import FilterTypeError, ParameterError
 from fanns.filters import compile_filter, parse_filter
@@ -190,3 +190,31 @@ def test_searches_through_it(table: pa.Table) -> None:
     before = prepared.count()
     made.add(more)
     assert made.count(where, {"y": 7, "t": "ab"}) >= before == len(passing)
+
+
+@pytest.mark.parametrize("few", [0, 100])
+@pytest.mark.parametrize(
+    "where", ["name = :n", "list_contains(tags, :n)", "day = :n", "small = :n"]
+)
+def test_many_values_at_a_time(
+    table: pa.Table, monkeypatch: pytest.MonkeyPatch, few: int, where: str
+) -> None:
+    monkeypatch.setattr(dictionary, "FEW", few)  # strings, or a hash table of them
+    own = AttributeIndex.build(table, schema_of(table.schema))
+    tree = parse_filter(where)
+    way, template = direct(tree, own), compile_filter(tree, own.schema)
+    assert way is not None
+    values: list[Any] = [*WORDS, "missing", "é", "a" * 99]
+    if "day" in where:
+        values = [*DAYS, dt.date(1900, 1, 1), dt.date(2100, 1, 1)]
+    elif "small" in where:
+        values = list(range(-128, 128))
+    found = way.slices({"n": values})
+    assert found is not None
+    for value, start, stop in zip(values, *found[:2], strict=True):
+        expected = own.select(template.bind({"n": value}), Context(N))
+        one = way.select({"n": value})
+        assert one == expected and found[2][start:stop].tolist() == expected.rows().tolist()
+    for strange in (None, 1.5, "\ud800", dt.datetime(2000, 1, 5)):
+        assert way.slices({"n": [*values, strange]}) is None
+        assert way.select({"n": strange}) is None

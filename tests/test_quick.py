@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fanns
 from fanns.errors import FannsError, InputError, ParameterError
 from fanns.hits import BatchHits, Hits
-from fanns.line_hits import LineHits
+from fanns.line_hits import LineBatch, LineHits
 from tests.test_direct import DAYS, LEAVES, STRANGE, VALUES, N, table
 
 __all__ = ["table"]
@@ -74,6 +74,8 @@ def agree(index: fanns.Index, *args: Any, **options: Any) -> Any:
         assert found == expected
     elif isinstance(expected, BatchHits):
         assert isinstance(found, BatchHits) and found.offsets.tolist() == expected.offsets.tolist()
+        assert list(found.ids) == list(expected.ids) and found.statuses == expected.statuses
+        assert found.distances.tolist() == expected.distances.tolist()
         for a, b in zip(found, expected, strict=True):
             same(a, b)
     else:
@@ -310,6 +312,41 @@ def test_batches_give_what_the_usual_way_gives(
     agree(index, queries[:m], k, where, params, threads=threads)
 
 
+@given(data=st.data())
+def test_batches_of_single_look_ups(
+    index: fanns.Index, other: fanns.Index, queries: np.ndarray, data: st.DataObject
+) -> None:
+    where = data.draw(st.sampled_from([text for text, _ in LEAVES]))
+    names = index._snapshot.template(where, None).parameters
+    m = data.draw(st.integers(1, 12))
+    strange = data.draw(st.integers(0, 4)) == 0
+    rows = [values_of(data, names, strange) for _ in range(m)]
+    params: dict[str, Any] = {name: fanns.each([row[name] for row in rows]) for name in names}
+    if len(names) > 1 and data.draw(st.booleans()):
+        shared = sorted(names)[0]
+        params[shared] = rows[0][shared]
+    searched = data.draw(st.sampled_from([index, other]))
+    k = data.draw(st.sampled_from([1, 10, 2 * N]))
+    agree(searched, queries[:m], k, where, params, threads=data.draw(st.sampled_from([1, 2])))
+    prepared = searched.prepare(where)
+    agree(searched, queries[:m], k, [prepared.bind(**row) for row in rows])
+
+
+def test_batches_are_made_when_asked_for(index: fanns.Index, queries: np.ndarray) -> None:
+    params = {"y": fanns.each([1, 2, -5] * 4)}
+    hits = index.search(queries[:12], 5, "year = :y", params)
+    assert isinstance(hits, LineBatch) and len(hits) == 12
+    with usual_way(index):
+        expected = index.search(queries[:12], 5, "year = :y", params)
+    assert hits.ids.tolist() == expected.ids.tolist()
+    assert hits.distances.tolist() == expected.distances.tolist()
+    assert hits.statuses == expected.statuses and repr(hits) == repr(expected)
+    assert hits.to_arrow(["name"]).equals(expected.to_arrow(["name"]))
+    assert hits[3] is hits[3] is hits[-9] and [len(part) for part in hits[1:4]] == [5, 0, 5]
+    with pytest.raises(IndexError):
+        hits[12]
+
+
 def test_batches_of_different_filters(index: fanns.Index, queries: np.ndarray) -> None:
     bound = index.prepare("name = :n").bind(n="ab")
     wheres: list[Any] = [
@@ -330,6 +367,10 @@ def test_batches_of_different_filters(index: fanns.Index, queries: np.ndarray) -
     agree(index, queries[:5], 6, ["year = :y"] * 5, {"y": fanns.each([1, 1, 2, 1, 2])})
     agree(index, queries[:5], 6, ["year = :y"] * 5, {"y": 1})
     agree(index, queries[:5], 6, ["year = 1"] * 4)
+    by_year = index.prepare("year = :y")
+    agree(index, queries[:2], 6, [by_year.bind(y=1), by_year])
+    agree(index, queries[:2], 6, [by_year.bind(y=1), index.prepare("year < :y").bind(y=3)])
+    agree(index, queries[:2], 6, [by_year, by_year], {"y": fanns.each([1, 2])})
     with pytest.raises(ParameterError):
         index.search(queries[:3], 6, "year = :y", {"y": fanns.each([1])})
     many = np.concatenate([queries] * 5)

@@ -134,6 +134,14 @@ class TextDictionary:
         found: int = kernels.search_text(self.offsets, self.data, _utf8(value))
         return found >> 1 if found & 1 else -1
 
+    def codes(self, values: Sequence[str]) -> NDArray[np.int64]:
+        """The codes of many strings, -1 for those that are not there."""
+        texts = [domain.utf8(value) for value in values]
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        out = np.empty(len(texts), np.int64)
+        kernels.search_texts(self.offsets, self.data, ends, _utf8(b"".join(texts)), out)
+        return out
+
     def rank(self, value: str | bytes, after: bool) -> int:
         found: int = kernels.search_text(self.offsets, self.data, _utf8(value))
         return (found >> 1) + (found & after)

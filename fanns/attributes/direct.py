@@ -10,10 +10,11 @@ errors to raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fanns.attributes import intervals, lookup
 from fanns.attributes.index import AttributeIndex
@@ -29,6 +30,8 @@ from fanns.selection import Rows, Selection, word_count
 
 Values = Mapping[str, Any]
 Find = Callable[[Values], Bounds | None]
+FindMany = Callable[[Mapping[str, Sequence[Any]]], tuple[Any, Any] | None]
+Slices = tuple[NDArray[np.int64], NDArray[np.int64], Rows]
 FindAll = Callable[[Values], list[Bounds] | None]
 Part = tuple[ScalarColumn | ListColumn, Bounds]
 Found = TypeVar("Found")
@@ -41,17 +44,65 @@ class Direct:
     `lists`: a list column and what to look up; its lists must meet each of the sets found.
     """
 
-    __slots__ = ("_lists", "_n", "_scalars")
+    __slots__ = ("_lists", "_many", "_n", "_offset", "_scalars", "_single")
 
     def __init__(
         self,
         n: int,
         scalars: list[tuple[ScalarColumn, list[Find]]],
-        lists: list[tuple[ListColumn, FindAll]],
+        lists: list[tuple[ListColumn, FindAll, Find | None]],
+        many: list[FindMany | None],
     ) -> None:
+        """The last part of `lists`: the look-up of a single element. `many`: all again, for many
+        values at a time.
+        """
         self._n = n
         self._scalars = scalars
         self._lists = lists
+        self._many = many
+        self._single: list[Find] | None = None
+        if len(scalars) == 1 and not lists:
+            self._single = scalars[0][1]
+        elif len(lists) == 1 and not scalars and lists[0][2] is not None:
+            self._single = [lists[0][2]]
+        self._offset = (scalars or lists)[0][0].postings.offsets.item
+
+    def slice(self, values: Values) -> Rows | None:
+        """The passing rows as a slice of the posting lists, in their order; None for others."""
+        finds = self._single
+        if finds is None:
+            return None
+        bounds = finds[0](values)
+        if bounds is None:
+            return None
+        for find in finds[1:]:
+            more = find(values)
+            if more is None:
+                return None
+            bounds = intervals.intersect(bounds, more)
+        rows = (self._scalars or self._lists)[0][0].postings.rows
+        if len(bounds) != 2:
+            return None if bounds else rows[:0]
+        return rows[self._offset(bounds[0] + 1) : self._offset(bounds[1] + 1)]
+
+    def slices(self, columns: Mapping[str, Sequence[Any]]) -> Slices | None:
+        """The rows for each of m values: starts, stops int64[m], of posting lists int32[...].
+
+        None where the filter is of more than one column, or as for `select`.
+        """
+        if len(self._scalars) + len(self._lists) != 1:
+            return None
+        low: Any = 0
+        high: Any = np.iinfo(np.int64).max
+        for find in self._many:
+            spans = None if find is None else find(columns)
+            if spans is None:
+                return None
+            low, high = np.maximum(low, spans[0]), np.minimum(high, spans[1])
+        postings = (self._scalars or self._lists)[0][0].postings
+        starts = postings.offsets[low + 1].astype(np.int64)
+        stops = postings.offsets[np.maximum(low, high) + 1].astype(np.int64)
+        return starts, stops, postings.rows
 
     def select(self, values: Values) -> Selection | None:
         """The passing rows, or None where the general way must be taken."""
@@ -66,7 +117,7 @@ class Direct:
                     return None
                 bounds = intervals.intersect(bounds, more)
             parts.append((column, bounds))
-        for lists, find_all in self._lists:
+        for lists, find_all, _ in self._lists:
             sets = find_all(values)
             if sets is None:
                 return None
@@ -148,7 +199,8 @@ def direct(tree: Node, attributes: AttributeIndex) -> Direct | None:
     """The short way of an unbound tree over a segment's columns; None where there is none."""
     leaves = tree.args if isinstance(tree, And) else (tree,)
     scalars: dict[str, tuple[ScalarColumn, list[Find]]] = {}
-    lists: list[tuple[ListColumn, FindAll]] = []
+    lists: list[tuple[ListColumn, FindAll, Find | None]] = []
+    many: list[FindMany | None] = []
     for leaf in leaves:
         name = _name(leaf)
         if name is None or name not in attributes.indexed:
@@ -160,14 +212,16 @@ def direct(tree: Node, attributes: AttributeIndex) -> Direct | None:
             if find is None:
                 return None
             scalars.setdefault(name, (column, []))[1].append(find)
+            many.append(_many(leaf, column, kind))
         elif isinstance(column, ListColumn) and isinstance(leaf, ListHas):
             find_all = _listed(leaf, column, kind.item)
             if find_all is None:
                 return None
-            lists.append((column, find_all))
+            lists.append((column, find_all, _element(leaf, column, kind.item)))
+            many.append(_many(leaf, column, kind.item))
         else:
             return None
-    return Direct(attributes.n, list(scalars.values()), lists)
+    return Direct(attributes.n, list(scalars.values()), lists, many)
 
 
 def _name(leaf: Node) -> str | None:
@@ -199,6 +253,33 @@ def _listed(leaf: ListHas, column: ListColumn, kind: ColumnType) -> FindAll | No
         return [[]] if -1 in codes else [[found, found + 1] for found in codes]
 
     return _given(leaf.values, any_of if leaf.op == "any" else all_of)
+
+
+def _element(leaf: ListHas, column: ListColumn, kind: ColumnType) -> Find | None:
+    """The look-up of a leaf with one element."""
+    if not isinstance(leaf.values, tuple) or len(leaf.values) != 1:
+        return None
+    return _given(leaf.values[0], lookup.comparison(column.dictionary, kind, "="))
+
+
+def _many(
+    leaf: Compare | In | ListHas, column: ScalarColumn | ListColumn, kind: ColumnType
+) -> FindMany | None:
+    """The look-up of a leaf with one value, for many values at a time."""
+    if isinstance(leaf, Compare):
+        op, value = leaf.op, leaf.value
+    elif isinstance(leaf.values, tuple) and len(leaf.values) == 1:
+        op, value = "=", leaf.values[0]
+    else:
+        return None
+    look = lookup.comparisons(column.dictionary, kind, op)
+    if look is None:
+        return None
+    if isinstance(value, Parameter):
+        name = value.name
+        return lambda columns: look(columns[name])
+    fixed = look([value])
+    return None if fixed is None else lambda columns: fixed
 
 
 def _given(

@@ -11,20 +11,35 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fanns.attributes import domain
 from fanns.attributes.dictionary import Dictionary, NumberDictionary, TextDictionary
 from fanns.attributes.intervals import Bounds, interval, of_codes
+from fanns.kernels.postings import search_text
 from fanns.schema import ColumnType
 
 EPOCH = date(1970, 1, 1).toordinal()
 LOW_63_BITS = (1 << 63) - 1
 _DOUBLE, _SINGLE, _LONG = struct.Struct("<d"), struct.Struct("<f"), struct.Struct("<q")
 
+SIDES: dict[str, Literal["left", "right"]] = {
+    "=": "left",
+    "<": "left",
+    "<=": "right",
+    ">": "right",
+    ">=": "left",
+}
+"""Where bisection stops among equal keys, by operator."""
+
 Key = Callable[[Any], int | None]
 Code = Callable[[Any], int | None]
 Find = Callable[[Any], Bounds | None]
+Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
+FindMany = Callable[[Sequence[Any]], Spans | None]
 
 
 def code_of(dictionary: Dictionary, kind: ColumnType) -> Code | None:
@@ -90,6 +105,48 @@ def codes_of(code: Code, values: Any) -> set[int] | None:
     return None if None in codes else codes  # type: ignore[return-value]
 
 
+def comparisons(dictionary: Dictionary, kind: ColumnType, op: str) -> FindMany | None:
+    """As `comparison` for many values: the first code of each, and the one after the last."""
+    if isinstance(dictionary, TextDictionary):
+        return _texts(dictionary) if op == "=" else None
+    key = _key_of(kind)
+    if key is None or not isinstance(dictionary, NumberDictionary) or op not in SIDES:
+        return None
+    keys, size, side = dictionary.keys, dictionary.size, SIDES[op]
+
+    def find(values: Sequence[Any]) -> Spans | None:
+        given = [key(value) for value in values]
+        if None in given:
+            return None
+        wanted = np.array(given, np.int64)
+        places = keys.searchsorted(wanted, side)
+        if op == "=":
+            found = keys.take(places, mode="clip") == wanted if size else 0
+            return places, places + found
+        if op[0] == "<":
+            return np.zeros(len(values), np.int64), places
+        return places, np.full(len(values), size)
+
+    return find
+
+
+def _texts(dictionary: TextDictionary) -> FindMany:
+    code = _text_code(dictionary)
+
+    def find(values: Sequence[Any]) -> Spans | None:
+        if dictionary.numbers is None and all(map(_is_text, values)):
+            codes = dictionary.codes(values)
+        else:
+            found = [code(value) for value in values]
+            if None in found:
+                return None
+            codes = np.array(found, np.int64)
+        low = np.maximum(codes, 0)
+        return low, low + (codes >= 0)
+
+    return find
+
+
 def _one(code: Code) -> Find:
     def find(value: Any) -> Bounds | None:
         found = code(value)
@@ -103,13 +160,31 @@ def _one(code: Code) -> Find:
 def _text_code(dictionary: TextDictionary) -> Code:
     numbers = dictionary.numbers
     if numbers is None:
-        return lambda value: dictionary.code(value) if _is_text(value) else None
+        return _searched(dictionary)
 
     def find(value: Any) -> int | None:
         if type(value) is not str:
             return None
         found = numbers.get(value)
-        return found if found is not None or not value.isascii() else -1
+        if found is None:
+            return -1 if _is_text(value) else None
+        return found
+
+    return find
+
+
+def _searched(dictionary: TextDictionary) -> Code:
+    offsets, data = dictionary.offsets, dictionary.data
+
+    def find(value: Any) -> int | None:
+        if type(value) is not str:
+            return None
+        try:
+            text = value.encode()
+        except UnicodeEncodeError:
+            return None
+        found: int = search_text(offsets, data, np.frombuffer(text, np.uint8))
+        return found >> 1 if found & 1 else -1
 
     return find
 

@@ -127,52 +127,43 @@ class ScanPath:
                 self._prove(given, budget, answers)
         return answers
 
-    def search_list(
-        self, query: Array, rows: Array, k: int, parameters: ScanParameters, line: Array
-    ) -> int:
-        """One query, float32[d], over a list of rows, at least k and int32; see `kernels/lists`.
+    def search_list(self, query: Array, rows: Array, limit: int, k: int, line: Array) -> int:
+        """One query, float32[d], over a list of rows, int32[>= k]; see `kernels/lists`.
 
-        Answers as `search` does without one-bit codes, a proof or a budget, into a line of numbers.
+        `limit`: rows in full precision after the codes of all (at least k), 0: all, without codes.
+        Answers as `search` does with `rerank=limit`, into a line of numbers.
         """
-        rerank = parameters.rerank
-        if rerank == 0 or len(rows) <= max(rerank, k):
+        if limit == 0:
             return list_exact(query, rows, *self._full, k, line)
-        return list_codes(query, rows, max(rerank, k), *self._full, *self._codes, k, line)
+        return list_codes(query, rows, limit, *self._full, *self._codes, k, line)
 
     def search_lists(
         self,
         queries: Array,
-        offsets: Array,
-        rows: Array,
+        lists: tuple[Array, Array, Array],
         limits: Array,
         first: int,
         last: int,
-        k: int,
         lines: Array,
         told: Array,
     ) -> None:
-        """Queries `first` to `last` - 1 over a list each, by `search_list`; see `many_lists`."""
-        many_lists(
-            queries,
-            offsets,
-            rows,
-            limits,
-            first,
-            last,
-            *self._full,
-            *self._codes,
-            k,
-            lines,
-            told,
-        )
+        """Queries `first` to `last` - 1 over a list each (starts, stops, rows); see `many_lists`.
+
+        The answers of `search_list` with limits int64[m].
+        """
+        width = (lines.shape[1] - LINE_WORDS) // 3
+        held = (*self._full, *self._codes)
+        given: Any = (queries, *lists, limits, first, last, *held, width, lines, told)
+        many_lists(*given)
 
     def warmup_lists(self, queries: npt.NDArray[np.float32]) -> None:
         """Compile or load the kernels of lists, for queries float32[m, d]."""
         rows, line = frozen(np.zeros(2, np.int32)), np.empty((1, 3 + LINE_WORDS), np.int64)
-        for parameters in (ScanParameters(0), ScanParameters(1)):
-            self.search_list(queries[0], rows, 1, parameters, line[0])
-        offsets, limits = np.array([0, 2]), np.zeros(1, np.int64)
-        self.search_lists(queries, offsets, rows, limits, 0, 1, 1, line, np.empty(1, np.int64))
+        for limit in (0, 1):
+            self.search_list(queries[0], rows, limit, 1, line[0])
+        nothing = np.zeros(1, np.int64)
+        lists = (nothing, nothing, rows)
+        self.search_lists(queries, lists, nothing, 0, 1, line, np.empty(1, np.int64))
 
     def _prove(self, given: Any, budget: Budget, answers: Answers) -> None:
         """Scan in full precision for the queries whose answers are not proved.
