@@ -181,6 +181,14 @@ def test_what_takes_over_from_a_walk_is_the_cheapest_other_path() -> None:
         assert plan.fallback.path == expected
 
 
+def test_a_query_that_a_filter_avoids_gets_no_fewer_rows_than_others() -> None:
+    made = with_clusters(500).clusters
+    assert made is not None
+    none = Needs((0.01,), (1,), (((1.0,) * len(TARGETS),),))
+    parameters = replace(made, far=none).parameters(0.01, 10, 0.95, 20)
+    assert parameters is not None and parameters.far == 500
+
+
 def test_clusters_survive_json() -> None:
     made = with_clusters(500)
     assert Calibration.from_json(made.to_json()) == made

@@ -167,7 +167,9 @@ class ClusterModel:
         if slack is None:
             return None
         near = tuple(self.near.at(2.0**-i, k, target) for i in range(RATES))
-        return ClusterParameters(near, self.far.at(share, k, target), rerank, slack)
+        # Few rows may pass near a query by chance: it must not get less than it had otherwise.
+        far = max(self.far.at(share, k, target), self.near.at(share, k, target))
+        return ClusterParameters(near, far, rerank, slack)
 
     def cost(self, rows: float, share: float, n: int) -> float:
         """Nanoseconds for so many passing rows where a share of n rows passes."""

@@ -17,6 +17,8 @@ from fanns.selection import Selection
 SAFETY = 2.0
 # Neighbours of a query that are known.
 MOST = 100
+# Rows of fewer clusters than this are found all or none, which tells nothing of larger sets.
+FEWEST_CLUSTERS = 5
 # Fewer far queries than this tell nothing.
 FEWEST_FAR = 16
 
@@ -105,7 +107,10 @@ def trials(segment: Bench, queries: np.ndarray, s: float, rng: np.random.Generat
     near = np.argsort(((centroids - centre) ** 2).sum(1), kind="stable")
     sizes = np.diff(offsets)[near]
     mask = np.zeros(n, bool)
-    for cluster in near[: max(1, int(np.searchsorted(np.cumsum(sizes), s * n)))]:
+    chosen = near[: max(1, int(np.searchsorted(np.cumsum(sizes), s * n)))]
+    if len(chosen) < FEWEST_CLUSTERS:
+        return out
+    for cluster in chosen:
         mask[offsets[cluster] : offsets[cluster + 1]] = True
     selection = Selection.from_mask(mask)
     far = segment.locality.lift(queries, selection) < FAR
