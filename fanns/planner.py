@@ -34,6 +34,10 @@ LIKELY, SURE = 4, 6
 SHORTEST = 40
 # What a scan in full precision costs before its first row: there is nothing to prepare.
 FULL_FIXED_NS = 5_000
+# The same of a scan of codes, for which the query is coded, and the distances in full precision
+# that prove it, as a multiple of k. A calibrated fixed part holds what cold calls cost as well.
+CODES_FIXED_NS = 8_000
+PROVED = 1.6
 # What a proof of exactness is worth, which the int8 scan mostly gives.
 PROOF_NS = 10_000
 # What the short way of a scan in full precision saves besides, from the filter to the hits.
@@ -72,7 +76,8 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
     full_ns = FULL_FIXED_NS + count * costs.exact_ns
     # The wider the shortlist, the more often the codes alone prove the answer exact.
     shortlist = max(calibration.shortlist(k, target), (SURE if exact else LIKELY) * k, SHORTEST)
-    predicted = costs.fixed_ns + count * costs.code_ns
+    proof_ns = min(costs.fixed_ns, CODES_FIXED_NS + PROVED * k * costs.exact_ns)
+    predicted = proof_ns + count * costs.code_ns
     if count <= shortlist or full_ns < predicted:
         why = "few rows pass: all in full precision"
         return Plan("scan", "scan", ScanParameters(0), full_ns, 0, why)

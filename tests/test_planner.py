@@ -39,6 +39,15 @@ def test_few_rows_are_compared_in_full_precision() -> None:
     assert choose(calibration(), ROWS, LIKELY * 10 + 1, 10, 0.95).parameters.rerank > 0
 
 
+def test_a_dear_call_is_no_reason_for_full_precision() -> None:
+    """What a call costs before its first row is paid by both scans of a list."""
+    made = replace(calibration(), scan=Costs(90_000, 90, 350))
+    for count, codes in ((40, False), (41, True), (200, True), (2_000, True)):
+        plan = choose(made, ROWS, count, 10, 0.95, only="scan")
+        assert (plan.parameters.rerank > 0) == codes
+        assert plan.predicted_ns < 90_000 + count * 90
+
+
 def test_exact_is_never_a_walk() -> None:
     plan = choose(calibration(), ROWS, ROWS, 10, 0.95, exact=True)
     assert plan.path == "scan" and plan.parameters.prove
