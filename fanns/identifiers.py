@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.jit import frozen
+from fanns.kernels.postings import find_keys
 
 # Up to this many string keys are looked up by bisection, more by one hash join.
 BISECT_LIMIT = 64
@@ -126,10 +127,9 @@ class Identifiers:
         if len(keys) == 0 or self.n == 0:
             return np.full(len(keys), -1, np.int32)
         if self.kind == "int":
-            wanted = np.asarray(keys, np.int64)
-            places = np.searchsorted(self._values, wanted, sorter=self._order)
-            rows = self._order[np.minimum(places, self.n - 1)]
-            return np.where(self._values[rows] == wanted, rows, -1).astype(np.int32)
+            rows = np.empty(len(keys), np.int32)
+            find_keys(self._values, self._order, frozen(np.asarray(keys, np.int64)), rows)
+            return rows
         if len(keys) <= BISECT_LIMIT:
             return np.array([self._find(key) for key in keys], np.int32)
         found = pc.index_in(pa.array(keys, pa.large_string()), value_set=self._strings)

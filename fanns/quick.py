@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fanns.attributes.direct import Direct
+from fanns.columns import FilterExpression
 from fanns.errors import FannsError
 from fanns.execution import Options, Trace, answer, settled
 from fanns.explanation import Explanation
+from fanns.expressions import Ids
 from fanns.hits import STATUSES, Hits
 from fanns.kernels.distance import METRICS
 from fanns.kernels.lists import WORDS
@@ -46,10 +48,14 @@ class Way(NamedTuple):
     template: Any
 
 
+Asking = Prepared | FilterExpression | Way
+"""A filter as a search keeps it: evaluated, of ids, or with look-ups for its parameters."""
+
+
 class Asked(NamedTuple):
     """What a search was asked, and when its parts began and ended, in nanoseconds."""
 
-    filter: Prepared | Way
+    filter: Asking
     params: Mapping[str, Any] | None
     k: int
     recall: float
@@ -104,13 +110,17 @@ class Quick:
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
-    ) -> tuple[Prepared | Way, Mapping[str, Any] | None, Selection]:
+    ) -> tuple[Asking, Mapping[str, Any] | None, Selection]:
         """The passing rows of a filter, which comes back as it is told of afterwards."""
         way = self.way(where, params)
         if way is not None and params is not None:
             selection = way.direct.select(params)
             if selection is not None:
                 return way, dict(params), selection
+        ids = where.node if type(where) is FilterExpression else None
+        if type(ids) is Ids and not params and isinstance(ids.values, np.ndarray) and self.keyed:
+            rows = self.snapshot.contexts[0].rows_of_ids(ids.values)
+            return where, None, Selection(self.segment.n, len(rows), rows, None)
         ready = prepare(self.snapshot, where, params, None)
         return ready, None, ready.selections()[0]
 
@@ -171,7 +181,10 @@ class Quick:
         """The filter that was asked for, whose number of rows is known."""
         if isinstance(asked.filter, Prepared):
             return asked.filter
-        ready = Prepared(self.snapshot, asked.filter.template, asked.params)
+        if isinstance(asked.filter, FilterExpression):
+            ready = prepare(self.snapshot, asked.filter, None, None)
+        else:
+            ready = Prepared(self.snapshot, asked.filter.template, asked.params)
         ready.matches = matches
         return ready
 

@@ -24,7 +24,7 @@ from fanns.line_hits import LineBatch, LineHits
 from fanns.parameters import Each
 from fanns.planner import Plan
 from fanns.prepared import Prepared
-from fanns.quick import Asked, Quick, Way
+from fanns.quick import Asked, Asking, Quick, Way
 from fanns.requests import filters_of
 from fanns.selection import Selection
 from fanns.threads import run_chunks
@@ -45,7 +45,7 @@ class Member(NamedTuple):
     """A query whose list goes to the kernel."""
 
     query: int
-    filter: Prepared | Way
+    filter: Asking
     params: Params
     rows: np.ndarray
     plan: Plan
@@ -55,7 +55,7 @@ class Member(NamedTuple):
 class Group(NamedTuple):
     """Queries under one filter that need another plan."""
 
-    filter: Prepared | Way
+    filter: Asking
     params: Params
     selection: Selection
     queries: list[int]

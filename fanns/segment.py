@@ -379,9 +379,10 @@ class SegmentRows:
         return np.asarray(part[self._segment.positions])
 
     def rows_of_ids(self, values: Any) -> np.ndarray:
-        """Sorted int32 rows of those ids that this segment holds."""
-        rows = np.unique(self._segment.ids.lookup(values))
-        return rows[np.searchsorted(rows, 0) :].astype(np.int32)
+        """Sorted int32 rows of those ids, all distinct, that this segment holds."""
+        rows = self._segment.ids.lookup(values)
+        rows.sort()
+        return frozen(rows[rows.searchsorted(0) :])
 
     def stored(self, column: str) -> pa.ChunkedArray:
         """A stored column in row order."""

@@ -34,6 +34,25 @@ def search_key(keys: Array, key: int) -> int:
 
 
 @kernel
+def find_keys(values: Array, order: Array, keys: Array, rows: Array) -> None:
+    """rows[i] = where keys[i] stands among distinct values (int64), -1 where it does not.
+
+    `order` int32 are the places of the values in rising order.
+    """
+    for i in range(keys.shape[0]):
+        low = 0
+        high = order.shape[0]
+        while low < high:
+            middle = (low + high) >> 1
+            if values[order[middle]] < keys[i]:
+                low = middle + 1
+            else:
+                high = middle
+        found = low < order.shape[0] and values[order[low]] == keys[i]
+        rows[i] = order[low] if found else -1
+
+
+@kernel
 def search_text(offsets: Array, data: Array, text: Array) -> int:
     """2 * rank + found: the number of sorted strings below `text`, and whether it is there."""
     low = 0

@@ -156,6 +156,7 @@ def test_every_kind_of_index(other: fanns.Index, queries: np.ndarray, where: str
     for query in queries[:5]:
         hits = agree(other, query, k, where, {name: params[name]})
         assert isinstance(hits, LineHits) and len(hits) == min(k, hits.matches) > 0
+    agree(other, queries[0], k, fanns.ids([*list(other.ids())[:9], other.ids()[0]]))
     nothing = agree(other, queries[0], k, "year = :y", {"y": -5})
     assert len(nothing) == nothing.matches == 0 and nothing.status == "exact"
 
@@ -179,6 +180,9 @@ def test_other_spellings_and_none(index: fanns.Index, queries: np.ndarray) -> No
     for where in spellings:
         agree(index, query, 7, where)
     agree(index, query, 7, prepared, {"y": 1, "s": -100})
+    for some in ([*given_ids, -10_000, 10**9], [given_ids[0]] * 3, ["key 5"], index.ids()):
+        agree(index, query, 7, fanns.ids(some))
+        agree(index, query, 7, fanns.ids(some), {"y": 1})
     assert isinstance(index.search(query, 7, fanns.ids(given_ids)), LineHits)
 
 
