@@ -5,8 +5,8 @@ inside. It returns a `Plan`, a value that `search` runs and `explain` prints.
 
 Cost of a scan  = fixed + codes * ns per code; the fixed part holds the few distances in full
 precision that prove the answer. A selection within the shortlist is compared in full precision.
-Cost of a scan of bits = fixed + codes * ns per code + shortlist * ns per row of it: one-bit codes
-pick a shortlist, long enough for the recall target, which int8 codes and full precision order.
+Cost of a scan of bits = fixed + codes * ns per code + shortlist * ns per row of it: codes of few
+bits pick a shortlist, long enough for the recall target, which int8 and full precision order.
 Cost of clusters = fixed + clusters * ns per cluster + rows * ns per row, for as many passing rows
 as the calibration says are enough at this selectivity, k and recall target.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
@@ -86,7 +86,7 @@ def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact
 
 
 def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Plan | None:
-    """The scan by one-bit codes; None where it saves nothing, or may miss the target."""
+    """The scan by codes of few bits; None where it saves nothing, or may miss the target."""
     shortlist, costs = calibration.bit_shortlist(k, target), calibration.bits
     if shortlist is None or costs is None or count <= shortlist:
         return None

@@ -18,7 +18,7 @@ from fanns.calibration.samples import Bench, Trial, trials
 # Shares of the rows that pass, and the rows that must do so.
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 FEWEST = 20
-# Shares of the rows, far from the queries, on which shortlists of one-bit estimates are tried too.
+# Shares of the rows, far from the queries, on which shortlists of estimates are tried too.
 FAR_SHARES = (0.1, 0.02)
 
 

@@ -134,7 +134,7 @@ class Needs:
 class ClusterModel:
     """Work and time of the scan of clusters.
 
-    `clusters`: their number. `slacks[t]`: standard errors by which estimates are lowered for
+    `clusters`: their number. `slacks[t]`: see `ClusterParameters`, for
     `TARGETS[t]`, negative where no estimate is good enough. `near`, `far`: see `Needs`; the shares
     of `near` are also rates at which the rows near the query pass. `exact_share`: share of the
     passing rows that a bound does not rule out for exact answers. Nanoseconds: `fixed_ns` per
@@ -183,7 +183,7 @@ class Calibration:
     """What the planner knows of one segment's paths.
 
     `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`;
-    `bit_depths[j]` the same for the estimates of one-bit codes, 0 where none was enough. The
+    `bit_depths[j]` the same for the estimates of codes of few bits, 0 where none was enough. The
     `exact_ns` of `bits` is that of a row of the shortlist. `clusters` is None where there are none.
     """
 

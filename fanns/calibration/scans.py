@@ -1,4 +1,4 @@
-"""What the scans of int8 and one-bit codes cost, and how long their shortlists must be."""
+"""What the scans of codes cost, and how long their shortlists must be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fanns.paths import Budget
 from fanns.paths.scan import ScanParameters
 from fanns.selection import Selection
 
-# Shortlists of one-bit estimates that are tried, as multiples of k.
+# Shortlists of estimates by few bits that are tried, as multiples of k.
 BIT_DEPTHS = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 
 
@@ -35,7 +35,7 @@ def depths(segment: Bench, one: Trial, k: int) -> tuple[float, ...]:
 
 
 def bit_depths(segment: Bench, hard: Sequence[Trial], k: int) -> tuple[float, ...]:
-    """Shortlist of the one-bit estimates per target, enough for all trials; 0 where none was."""
+    """Shortlist of the estimates per target, enough for all trials; 0 where none was."""
     found = [_bit_depths(segment, one, k) for one in hard]
     return tuple(max(part) if all(part) else 0.0 for part in zip(*found, strict=True))
 
@@ -71,7 +71,7 @@ def scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) ->
 
 
 def bit_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
-    """The plane through two sizes of the scan of one-bit codes, with two lengths of shortlist."""
+    """The plane through two sizes of the scan of bits, with two lengths of shortlist."""
     few, many = max(1, segment.n // 50), max(1, segment.n // 8)
     short, long = 40, 40 + few // 4
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fanns.bit_codes import BitCodes
 from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
-from fanns.kernels.bits import record_words
+from fanns.kernels.bits import SPREAD, record_words
 from fanns.kernels.bitset import count_ranges
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.fastscan import CENTROIDS
@@ -33,10 +33,6 @@ DENSE_SHARE = DENSE / 64
 SAMPLE = 1_024
 """Rows that tell the errors of product codes."""
 
-ONE_BIT = 0.6
-"""Standard error of a one-bit estimate in units of |q' - c| times the row's factor: the sine of the
-angle between a row and its code."""
-
 
 class ClusterParameters(NamedTuple):
     """How much of the selection is looked at, and how closely.
@@ -44,8 +40,9 @@ class ClusterParameters(NamedTuple):
     `near`: passing rows after which no further cluster is taken, by how densely the clusters taken
     so far pass: near[i] at a rate of 2^-i. `far`: the same when the clusters nearest to the query
     pass at less than FAR times the rate of all rows. Infinity: all clusters. `rerank`: rows kept
-    by their int8 codes for full precision, at least k. `slack`: standard errors by which an
-    estimate is lowered before it is held against the worst of these; `NO_ESTIMATES` for none.
+    by their int8 codes for full precision, at least k. `slack`: what an
+    estimate is lowered by before it is held against the worst of these, in units of |q' - c| times
+    the row's factor, of which SPREAD is one standard error; `NO_ESTIMATES` for none.
     """
 
     near: tuple[float, ...]
@@ -162,8 +159,8 @@ def _product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
         raise ValueError("fast scan needs product codes of 4 bits")
     rows = np.linspace(0, products.n - 1, SAMPLE).astype(np.int64)
     factors = np.maximum(products.factor(rows), np.finfo(np.float32).tiny)
-    # An estimate's standard error is |q' - c| error / sqrt(d); that of a one-bit code is ONE_BIT
-    # times |q' - c| times its factor, which slacks are counted in.
+    # An estimate's standard error is |q' - c| error / sqrt(d); that of codes of few bits is SPREAD
+    # times |q' - c| times the row's factor, which slacks are counted in.
     error = float(np.median(products.error[rows] / factors)) / math.sqrt(len(products.mean))
     parts = (products.codes, products.fields, products.books, products.rotation)
-    return *parts, error / ONE_BIT
+    return *parts, error / SPREAD
