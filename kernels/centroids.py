@@ -1,7 +1,8 @@
 """How far a query is from the centres of clusters: by int8 codes of the centres.
 
 The centres c are coded as rows are (`int8`), around the same mean and never normalised: under
-cosine a centre is a mean of unit rows. With the query prepared for the segment's metric, its key is
+cosine a centre is a mean of unit rows. With the query prepared for the segment's metric,
+`int8.code_key` of a centre is
 
     l2           |q - c|^2
     ip, cosine   -<q', c>
@@ -16,17 +17,9 @@ import math
 import numpy as np
 
 from fanns.kernels.distance import COSINE, L2
-from fanns.kernels.int8 import LENGTH, code_key
+from fanns.kernels.int8 import LENGTH
 from fanns.kernels.intrinsics import element
-from fanns.kernels.jit import Array, Integer, inner, kernel
-
-
-@inner
-def center_key(
-    codes: Array, scale: Array, square: Array, cluster: Integer, code: Array, parameters: Array
-) -> float:
-    """The key of a centre (module docstring) for a query prepared by `int8.prepare_query`."""
-    return code_key(codes, scale, square, cluster, code, parameters)
+from fanns.kernels.jit import Array, inner, kernel
 
 
 @inner

@@ -13,7 +13,6 @@ import numpy as np
 
 from fanns.kernels.bit_products import PLANES
 from fanns.kernels.bits import PARAMETERS, bits_key, prepare_bits
-from fanns.kernels.centroids import center_key
 from fanns.kernels.int8 import PARAMETERS as INT8_PARAMETERS
 from fanns.kernels.int8 import code_key, key_error, prepare_query
 from fanns.kernels.intrinsics import prefetch_row, read_clock
@@ -117,9 +116,7 @@ def scan_bits(
                     while row >= end:
                         cluster += 1
                         end = bounds[cluster + 1]
-                    start = center_key(
-                        centre_codes, centre_scale, centre_square, cluster, code, int8
-                    )
+                    start = code_key(centre_codes, centre_scale, centre_square, cluster, code, int8)
                 key = start + bits_key(records, factors, row, planes, parameters, 0.0)
                 keys[size], key_rows[size] = key, row
                 size += key < threshold

@@ -23,7 +23,7 @@ import numpy as np
 
 from fanns.kernels.bit_products import PLANES
 from fanns.kernels.bits import PARAMETERS, bits_key, prepare_bits
-from fanns.kernels.centroids import center_gap, center_key
+from fanns.kernels.centroids import center_gap
 from fanns.kernels.distance import IP, L2
 from fanns.kernels.fastscan import (
     CENTROIDS,
@@ -58,8 +58,7 @@ from fanns.kernels.shortlist import cut_back, make_heap, sink
 from fanns.kernels.topk import push
 
 DENSE = 20
-"""Passing rows of 64 neighbours from which on all are estimated at once: that takes 150 ns, a row
-alone 8."""
+"""Passing rows of 64 neighbours from which on all are estimated at once."""
 
 ENOUGH = 96
 """Candidates that are compared together."""
@@ -283,7 +282,7 @@ def scan_clusters(
         centre_error = key_error(int8, centre_limits[0], centre_limits[1], centre_limits[2])
         left = np.int64(clusters)
         for cluster in range(clusters):
-            queue[cluster] = center_key(
+            queue[cluster] = code_key(
                 centre_codes, centre_scale, centre_square, np.int64(cluster), code, int8
             )
             numbers[cluster] = cluster

@@ -24,7 +24,7 @@ two bytes a row, and one more bitmap operation costs as much as a few hundred si
 
 WORTH = 2
 """A slot has a bitmap besides its list where that takes less than so many times the list's bytes: a
-value of a 64th of the rows joins others in a third of the time, and few values have as many."""
+bitmap joins others word by word, and few values have a 64th of the rows."""
 
 FEW_BOUNDS = 64
 """Up to so many numbers, Python adds faster than numpy starts."""

@@ -13,7 +13,7 @@ from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan import ALL, WORDS, scan_codes
 from fanns.kernels.scan_cells import search_cells
-from fanns.paths import Answers, Budget, RowSet
+from fanns.paths import Answers, Budget, RowSet, no_answers
 from fanns.vectors import DenseVectors
 
 CELL_ROWS = 8
@@ -63,14 +63,7 @@ class CellsPath:
         The status is EXACT when every selected row was compared and the codes prove the answer,
         else APPROXIMATE; a spent budget gives INCOMPLETE and the best rows so far.
         """
-        m = len(queries)
-        answers = Answers(
-            np.empty((m, k), np.int32),
-            np.empty((m, k), np.float64),
-            np.empty(m, np.int32),
-            np.empty(m, np.int8),
-            np.empty((m, 4), np.int64),
-        )
+        answers = no_answers(len(queries), k)
         form, words = (ALL, _NO_WORDS) if selection.is_all else (WORDS, selection.words())
         enough, shortlist = max(parameters.enough, k), max(parameters.rerank, k)
         end = (shortlist, *budget, *answers)

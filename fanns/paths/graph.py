@@ -14,7 +14,7 @@ from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.graph_search import ONE_HOP, TWO_HOP, check_links, search_graph
 from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
-from fanns.paths import Answers, Budget, RowSet
+from fanns.paths import Answers, Budget, RowSet, no_answers
 from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
 from fanns.vectors import DenseVectors
 
@@ -206,14 +206,7 @@ class GraphPath:
         EXHAUSTED when the walk limit ended the walk or fewer than min(k, matches) rows were found;
         INCOMPLETE when the budget ended it.
         """
-        m = len(queries)
-        answers = Answers(
-            np.empty((m, k), np.int32),
-            np.empty((m, k), np.float64),
-            np.empty(m, np.int32),
-            np.empty(m, np.int8),
-            np.empty((m, 4), np.int64),
-        )
+        answers = no_answers(len(queries), k)
         mode, ef, rerank, walk_limit = parameters
         max_work, deadline = budget
         count, n, places = selection.count, self._n, self._places

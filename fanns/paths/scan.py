@@ -13,13 +13,10 @@ from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.lists import WORDS as LINE_WORDS
 from fanns.kernels.lists import list_codes, list_exact, many_lists
-from fanns.kernels.scan import ALL, ROWS, WORDS, scan_codes, scan_exact
+from fanns.kernels.scan import scan_codes, scan_exact
 from fanns.kernels.scan_bits import scan_bits
-from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, Answers, Budget, RowSet
+from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, Answers, Budget, RowSet, form_of, no_answers
 from fanns.vectors import DenseVectors
-
-_NO_ROWS = frozen(np.empty(0, np.int32))
-_NO_WORDS = frozen(np.empty(0, np.uint64))
 
 
 class ScanParameters(NamedTuple):
@@ -76,20 +73,8 @@ class ScanPath:
         and when the bound on the codes' error proves it; else APPROXIMATE. A spent budget gives
         INCOMPLETE and the best rows so far.
         """
-        m = len(queries)
-        answers = Answers(
-            np.empty((m, k), np.int32),
-            np.empty((m, k), np.float64),
-            np.empty(m, np.int32),
-            np.empty(m, np.int8),
-            np.empty((m, 4), np.int64),
-        )
-        if selection.is_all:
-            form, rows, words = ALL, _NO_ROWS, _NO_WORDS
-        elif selection.has_rows:
-            form, rows, words = ROWS, selection.rows(), _NO_WORDS
-        else:
-            form, rows, words = WORDS, _NO_ROWS, selection.words()
+        answers = no_answers(len(queries), k)
+        form, rows, words = form_of(selection)
         max_work, deadline = budget
         shortlist = parameters.rerank
         if parameters.bits and selection.count > max(parameters.bits, k):
