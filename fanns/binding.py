@@ -54,10 +54,13 @@ Pending = Callable[[Params], Keyed]
 class Template:
     """A filter compiled against a schema; `bind` gives it parameter values."""
 
-    __slots__ = ("__weakref__", "_plan", "parameters", "tree")
+    __slots__ = ("__weakref__", "_plan", "nulls", "parameters", "tree")
 
-    def __init__(self, tree: Node, plan: Keyed | Pending, names: frozenset[str]) -> None:
+    def __init__(
+        self, tree: Node, plan: Keyed | Pending, names: frozenset[str], nulls: str
+    ) -> None:
         self.tree = tree
+        self.nulls = nulls
         self._plan = plan
         self.parameters = names
 
@@ -92,7 +95,7 @@ def compile_filter(tree: Node, schema: Schema, nulls: str = "sql") -> Template:
         plan = _compile(tree, TRUE, nulls == "python", schema)
     except RecursionError:
         raise FilterError("the filter is nested too deeply: flatten it") from None
-    return Template(tree, plan, names)
+    return Template(tree, plan, names, nulls)
 
 
 def bind(tree: Node, schema: Schema, params: Params | None = None, nulls: str = "sql") -> Node:

@@ -19,7 +19,7 @@ class LineHits(Hits):
 
     `line` int64[3 width + WORDS] as described in `kernels/lists.py`, with `size` answers; `keyed`:
     its ties are the ids. Rows are those of the first segment. `told` is what a `Quick` can explain
-    the search by: itself, what was asked, the plan, when it ended.
+    the search by: itself, what was asked, the plan, when it ended, the fallback.
     """
 
     __slots__ = ("_keyed", "_line", "_size", "_told", "_width")
@@ -63,8 +63,7 @@ class LineHits(Hits):
 
     @property
     def work(self) -> np.ndarray:
-        codes, full = self._line[3 * self._width : 3 * self._width + 2].tolist()
-        return np.array([codes, full, 0, 0], np.int64)
+        return self._line[3 * self._width :].copy()
 
     def _place(self) -> tuple[np.ndarray, np.ndarray]:
         rows = self._line[2 * self._width : 2 * self._width + self._size].astype(np.int32)
@@ -76,8 +75,8 @@ class LineHits(Hits):
         return self._size
 
     def explain(self) -> Explanation:
-        quick, asked, plan, ended = self._told
-        told: Explanation = quick.explanation(self, asked, plan, ended)
+        quick, *asked = self._told
+        told: Explanation = quick.explanation(self, *asked)
         return told
 
 

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fanns.attributes.direct import Direct, direct
+from fanns.attributes.direct import Way
+from fanns.attributes.direct_tree import direct
 from fanns.errors import FilterError, InputError, ParameterError, UnknownColumnError
 from fanns.expressions import Constant, Evaluated, Ids, Mask, Node
 from fanns.filters import compile_filter, default_nulls, parse_filter, to_sql, walk
@@ -43,7 +44,7 @@ class Snapshot:
             for segment, start in zip(segments, starts[:-1], strict=True)
         ]
         self.templates: OrderedDict[Any, Any] = OrderedDict()
-        self._direct: WeakKeyDictionary[Any, list[Direct | None]] = WeakKeyDictionary()
+        self._direct: WeakKeyDictionary[Any, list[Way | None]] = WeakKeyDictionary()
         self.everything = [Selection.all(segment.n) for segment in segments]
 
     def template(self, where: Any, nulls: str | None) -> Any:
@@ -96,11 +97,14 @@ class Snapshot:
                 out.append(f"column {name!r} is stored, not indexed: evaluated over all its values")
         return tuple(dict.fromkeys(out))
 
-    def ways(self, template: Any) -> list[Direct | None]:
+    def ways(self, template: Any) -> list[Way | None]:
         """The short way of each segment, where there is one."""
         ways = self._direct.get(template)
         if ways is None:
-            ways = [direct(template.tree, segment.attributes) for segment in self.segments]
+            ways = [
+                direct(template.tree, segment.attributes, template.nulls)
+                for segment in self.segments
+            ]
             self._direct[template] = ways
         return ways
 

@@ -1,8 +1,9 @@
-"""The quick way of a search: one segment, a filter that is looked up, and few rows.
+"""The quick way of a search: one segment, one query, nothing asked for but k rows and a recall.
 
 Where ten rows pass, comparing them takes a few microseconds, and every object between the call and
 the kernel costs as much as a row. So a filter's text leads at once to the look-ups of its
-parameters, those to rows, and the rows to one kernel call. Whatever is not plain (other types of
+parameters, those to rows, and a short list of rows to one kernel call; a larger selection to the
+path that its size decides on. Whatever is not plain (other types of
 query, parameter or filter, several segments, an error to raise) is left to the usual way, whose
 answers these are.
 """
@@ -10,23 +11,25 @@ answers these are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.attributes.direct import Direct
+from fanns.attributes import direct
 from fanns.columns import FilterExpression
 from fanns.errors import FannsError
-from fanns.execution import Options, Trace, answer, settled
+from fanns.execution import Options, Trace, answer, run, settled
 from fanns.explanation import Explanation
 from fanns.expressions import Ids
 from fanns.hits import STATUSES, Hits
 from fanns.kernels.distance import METRICS
-from fanns.kernels.lists import WORDS
+from fanns.kernels.lists import WORDS, line_of
 from fanns.line_hits import LineHits
 from fanns.listing import Columns
 from fanns.parameters import Each
+from fanns.paths import NO_BUDGET
 from fanns.planner import Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
 from fanns.requests import Note
@@ -43,7 +46,7 @@ LONGEST = 4_096
 class Way(NamedTuple):
     """A filter's text, compiled: how to look its parameters up, and their names."""
 
-    direct: Direct
+    direct: direct.Way
     names: frozenset[str]
     template: Any
 
@@ -106,12 +109,17 @@ class Quick:
             if hits is not None:
                 return hits
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
-        return self.usual(queries, selection, Asked(*asked), Options(recall))[0]
+        return (
+            self._planned(queries, selection, asked)
+            or (self.usual(queries, selection, Asked(*asked), Options(recall))[0])
+        )
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
     ) -> tuple[Asking, Mapping[str, Any] | None, Selection]:
         """The passing rows of a filter, which comes back as it is told of afterwards."""
+        if where is None and not params:
+            return self._unfiltered
         way = self.way(where, params)
         if way is not None and params is not None:
             selection = way.direct.select(params)
@@ -122,6 +130,12 @@ class Quick:
             rows = self.snapshot.contexts[0].rows_of_ids(ids.values)
             return where, None, Selection(self.segment.n, len(rows), rows, None)
         ready = prepare(self.snapshot, where, params, None)
+        return ready, None, ready.selections()[0]
+
+    @cached_property
+    def _unfiltered(self) -> tuple[Asking, None, Selection]:
+        """What no filter selects."""
+        ready = prepare(self.snapshot, None, None, None)
         return ready, None, ready.selections()[0]
 
     def _listed(
@@ -141,6 +155,23 @@ class Quick:
         told = self.segment.scan.search_list(query, rows, limit, k, line)
         return None if told < 0 else self.hits(line, k, told, count, asked, plan, perf_counter_ns())
 
+    def _planned(
+        self, queries: np.ndarray, selection: Selection, asked: tuple[Any, ...]
+    ) -> LineHits | None:
+        """The answer to one query, float32[1, d], by a plan that is settled; None where none is."""
+        segment, count = self.segment, selection.count
+        k, recall = asked[2:4]
+        if count == 0 or segment.reduction is not None:
+            return None
+        k, options = min(k, count), Options(recall)
+        plan = settled(segment, count, k, options)
+        if plan is None:
+            return None
+        found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
+        line = np.empty(3 * k + WORDS, INT64)
+        told = line_of(*found, segment.ids.ties, line)
+        return self.hits(line, k, told, count, asked, plan, perf_counter_ns(), fallback)
+
     def hits(
         self,
         line: np.ndarray,
@@ -150,6 +181,7 @@ class Quick:
         asked: tuple[Any, ...],
         plan: Plan,
         ended: int,
+        fallback: str | None = None,
     ) -> LineHits:
         """What a kernel has found for one query; `asked` has what an `Asked` has."""
         return LineHits(
@@ -161,7 +193,7 @@ class Quick:
             count,
             self.metric,
             self.source,
-            (self, asked, plan, ended),
+            (self, asked, plan, ended, fallback),
         )
 
     def usual(
@@ -246,7 +278,12 @@ class Quick:
         return made
 
     def explanation(
-        self, hits: LineHits, told: tuple[Any, ...], plan: Plan, ended: int
+        self,
+        hits: LineHits,
+        told: tuple[Any, ...],
+        plan: Plan,
+        ended: int,
+        fallback: str | None,
     ) -> Explanation:
         """What was done for hits that `hits` made."""
         asked = Asked(*told)
@@ -255,7 +292,7 @@ class Quick:
         traces = []
         if hits.matches:
             work = hits.work.reshape(1, -1)
-            traces = [Trace(segment.n, hits.matches, plan, None, None, None, took, work)]
+            traces = [Trace(segment.n, hits.matches, plan, None, None, fallback, took, work)]
         ready = self.ready(asked, hits.matches)
         k, options = min(asked.k, snapshot.rows), Options(asked.recall)
         note = Note(snapshot, ready, k, options, asked.filtered - asked.begun, took, traces)

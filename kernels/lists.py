@@ -3,7 +3,7 @@
 Where few rows pass, taking arguments apart and allocating answers costs more than comparing rows.
 So there is one list a query, no limit, and one array of answers: a line int64[3 width + WORDS] has
 places for `width` ties (ids, where ids are integers), distances (the bits of float64) and rows, and
-tells how many codes and full-precision distances were compared. Answers, of which there are k =
+tells the work. Answers, of which there are k =
 min(width, rows of the list), are those of `scan_exact` and `scan_codes`. Lists may be in any order.
 
 A kernel gives 4 * found + status for each query, or UNUSABLE for one that cannot be compared: it
@@ -20,13 +20,13 @@ from fanns.kernels.distance import COSINE, row_distance, widen
 from fanns.kernels.int8 import PARAMETERS, code_key, key_error, prepare_query
 from fanns.kernels.intrinsics import dot_float, prefetch_row
 from fanns.kernels.jit import Array, Integer, inner, kernel
-from fanns.kernels.scan import APPROXIMATE, EXACT, refine
+from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, FULL, HOPS, refine
 from fanns.kernels.shortlist import cut_back
 from fanns.kernels.topk import push, sort_heap
 
 UNUSABLE = -1
-WORDS = 2
-"""Words of a line behind its k answers: codes, full-precision distances."""
+WORDS = 4
+"""Words of a line behind its k answers: codes, full-precision distances, checks, hops."""
 
 VECTORS_AHEAD = 4
 CODES_AHEAD = 12
@@ -51,6 +51,13 @@ def _hand_out(
         line[place] = ties[place]
         distances[width + place] = best[place]
         line[2 * width + place] = rows[place]
+
+
+@inner
+def _note(line: Array, width: Integer, codes: Integer, full: Integer) -> None:
+    """Write down the work of a line."""
+    line[3 * width + CODES], line[3 * width + FULL] = codes, full
+    line[3 * width + CHECKS], line[3 * width + HOPS] = 0, 0
 
 
 @inner
@@ -86,7 +93,7 @@ def _compare_all(
         if found < k or distance <= best[0]:
             found = push(best, best_ties, best_rows, found, distance, ties[row], row)
     _hand_out(best, best_ties, best_rows, found, width, line, distances)
-    line[3 * width], line[3 * width + 1] = 0, count
+    _note(line, width, np.int64(0), count)
     return 4 * found + EXACT
 
 
@@ -146,7 +153,7 @@ def _compare_codes(
         best_rows,
     )
     _hand_out(best, best_ties, best_rows, found, width, line, distances)
-    line[3 * width], line[3 * width + 1] = count, full
+    _note(line, width, count, full)
     return 4 * found + (EXACT if proved or count <= limit else APPROXIMATE)
 
 
@@ -155,6 +162,28 @@ def _length(query: Array, metric: int) -> float:
     """The length of a query that can be compared, else NaN."""
     norm = math.sqrt(dot_float(query, 0, query))
     return norm if norm < math.inf and (norm > 0.0 or metric != COSINE) else math.nan
+
+
+@kernel
+def line_of(
+    rows: Array,
+    distances: Array,
+    found: Array,
+    status: Array,
+    work: Array,
+    ties: Array,
+    line: Array,
+) -> int:
+    """The line of one query's answers as every path gives them; ties int64[n]. See above."""
+    width, count = rows.shape[1], np.int64(found[0])
+    bits = line.view(np.float64)
+    for place in range(count):
+        row = np.int64(rows[0, place])
+        line[place], line[2 * width + place] = ties[row], row
+        bits[width + place] = distances[0, place]
+    for i in range(WORDS):
+        line[3 * width + i] = work[0, i]
+    return int(4 * count + status[0])
 
 
 @kernel

@@ -195,6 +195,15 @@ def _set_rows(rows: Array, start: Integer, stop: Integer, words: Array) -> None:
 
 
 @kernel
+def count_slots(bounds: Array, offsets: Array) -> int:
+    """The rows of all slots within the bounds, each slot's by themselves."""
+    total = 0
+    for i in range(0, bounds.shape[0], 2):
+        total += int(offsets[bounds[i + 1] + 1]) - int(offsets[bounds[i] + 1])
+    return total
+
+
+@kernel
 def fill_slots(
     bounds: Array, offsets: Array, rows: Array, frequent: Array, bitmaps: Array, words: Array
 ) -> int:

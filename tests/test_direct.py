@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fanns
 from fanns.attributes import AttributeIndex, dictionary
-from fanns.attributes.direct import direct
+from fanns.attributes.direct_tree import direct
 from fanns.errors import FilterTypeError, ParameterError
 from fanns.filters import compile_filter, parse_filter
 from fanns.schema import schema_of
@@ -109,11 +109,14 @@ def index(table: pa.Table) -> AttributeIndex:
 
 @given(data=st.data())
 def test_equals_the_general_way(index: AttributeIndex, data: st.DataObject) -> None:
-    texts = data.draw(st.lists(st.sampled_from(LEAVES), min_size=1, max_size=4))
-    tree = parse_filter(" AND ".join(text for text, _ in texts))
+    leaf = st.sampled_from([text for text, _ in LEAVES])
+    scalar = leaf.filter(lambda text: "list" not in text and "BETWEEN" not in text)
+    inverted = scalar.map(lambda text: f"NOT {text}")
+    part = st.lists(leaf | inverted, min_size=1, max_size=3).map(" AND ".join)
+    tree = parse_filter(" OR ".join(data.draw(st.lists(part, min_size=1, max_size=3))))
     nulls = data.draw(st.sampled_from(["sql", "python"]))
     template = compile_filter(tree, index.schema, nulls)
-    way = direct(tree, index)
+    way = direct(tree, index, nulls)
     assert way is not None
     for _ in range(5):
         strange = data.draw(st.booleans())
@@ -142,9 +145,9 @@ def test_is_taken_where_few_rows_pass(index: AttributeIndex) -> None:
 @pytest.mark.parametrize(
     "where",
     [
-        "year = :y OR small = :s",
-        "NOT year = :y",
-        "year NOT IN :ys",
+        "year = :y OR len(tags) = :y",
+        "(year = :y OR small = :s) AND name = :n",
+        "NOT (year = :y AND small = :s)",
         "len(tags) = :y",
         "name LIKE :n",
         "day IS NULL",

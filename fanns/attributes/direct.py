@@ -2,30 +2,27 @@
 
 Binding a tree, putting it in canonical form and evaluating it costs several times what a small
 selection then costs to search. Where a filter is a conjunction of comparisons, memberships and list
-look-ups over indexed columns, and its values are of the columns' own types, their codes are looked
-up at once: the smallest part gives its rows, and the others are tested on those. Whatever else
-comes (another filter, another type of value, null) is left to the general way, which also has the
-errors to raise.
+look-ups over indexed columns, or a disjunction of such, and its values are of the columns' own
+types, their codes are looked up at once: the smallest part of a conjunction gives its rows, and the
+others are tested on those. Whatever else comes (another filter, another type of value, null) is
+left to the general way, which also has the errors to raise. `direct_tree` makes these from filters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.attributes import intervals, lookup
-from fanns.attributes.index import AttributeIndex
+from fanns.attributes import intervals
 from fanns.attributes.intervals import Bounds
 from fanns.attributes.lists import ListColumn
 from fanns.attributes.postings import limits_of
 from fanns.attributes.scalar import ScalarColumn
-from fanns.expressions import And, Column, Compare, In, ListHas, Node, Parameter
 from fanns.kernels import bitset
 from fanns.kernels import postings as kernels
-from fanns.schema import ColumnType
 from fanns.selection import Rows, Selection, word_count
 
 Values = Mapping[str, Any]
@@ -34,7 +31,6 @@ FindMany = Callable[[Mapping[str, Sequence[Any]]], tuple[Any, Any] | None]
 Slices = tuple[NDArray[np.int64], NDArray[np.int64], Rows]
 FindAll = Callable[[Values], list[Bounds] | None]
 Part = tuple[ScalarColumn | ListColumn, Bounds]
-Found = TypeVar("Found")
 
 
 class Direct:
@@ -164,6 +160,34 @@ class Direct:
         return selection
 
 
+class AnyOf:
+    """A disjunction over one segment."""
+
+    __slots__ = ("_ways",)
+
+    def __init__(self, ways: Sequence[Direct | AnyOf]) -> None:
+        self._ways = ways
+
+    def slice(self, values: Values) -> None:
+        """Several parts are no slice."""
+
+    def slices(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Several parts are no slice."""
+
+    def select(self, values: Values) -> Selection | None:
+        """The rows that pass any part, or None where the general way must be taken."""
+        united: Selection | None = None
+        for way in self._ways:
+            part = way.select(values)
+            if part is None:
+                return None
+            united = part if united is None else united | part
+        return united
+
+
+Way = Direct | AnyOf
+
+
 def _distinct(part: Part) -> bool:
     """Whether the slots of a part share no row."""
     column, bounds = part
@@ -193,114 +217,3 @@ def _sorted(rows: Rows, bounds: Bounds) -> Rows:
     rows = np.sort(rows)
     rows.setflags(write=False)
     return rows
-
-
-def direct(tree: Node, attributes: AttributeIndex) -> Direct | None:
-    """The short way of an unbound tree over a segment's columns; None where there is none."""
-    leaves = tree.args if isinstance(tree, And) else (tree,)
-    scalars: dict[str, tuple[ScalarColumn, list[Find]]] = {}
-    lists: list[tuple[ListColumn, FindAll, Find | None]] = []
-    many: list[FindMany | None] = []
-    for leaf in leaves:
-        name = _name(leaf)
-        if name is None or name not in attributes.indexed:
-            return None
-        column = attributes.column(name, None)
-        kind = attributes.schema[name]
-        if isinstance(column, ScalarColumn) and isinstance(leaf, Compare | In):
-            find = _comparison(leaf, column, kind)
-            if find is None:
-                return None
-            scalars.setdefault(name, (column, []))[1].append(find)
-            many.append(_many(leaf, column, kind))
-        elif isinstance(column, ListColumn) and isinstance(leaf, ListHas):
-            find_all = _listed(leaf, column, kind.item)
-            if find_all is None:
-                return None
-            lists.append((column, find_all, _element(leaf, column, kind.item)))
-            many.append(_many(leaf, column, kind.item))
-        else:
-            return None
-    return Direct(attributes.n, list(scalars.values()), lists, many)
-
-
-def _name(leaf: Node) -> str | None:
-    """The column of a comparison or membership of a column, or of a list look-up."""
-    if isinstance(leaf, Compare | In) and isinstance(leaf.term, Column):
-        return leaf.term.name
-    return leaf.column if isinstance(leaf, ListHas) else None
-
-
-def _comparison(leaf: Compare | In, column: ScalarColumn, kind: ColumnType) -> Find | None:
-    if isinstance(leaf, Compare):
-        return _given(leaf.value, lookup.comparison(column.dictionary, kind, leaf.op))
-    return _given(leaf.values, lookup.membership(column.dictionary, kind))
-
-
-def _listed(leaf: ListHas, column: ListColumn, kind: ColumnType) -> FindAll | None:
-    code = lookup.code_of(column.dictionary, kind)
-    if code is None:
-        return None
-
-    def any_of(values: Any) -> list[Bounds] | None:
-        codes = lookup.codes_of(code, values)
-        return None if codes is None else [intervals.of_codes(sorted(codes - {-1}))]
-
-    def all_of(values: Any) -> list[Bounds] | None:
-        codes = lookup.codes_of(code, values)
-        if codes is None:
-            return None
-        return [[]] if -1 in codes else [[found, found + 1] for found in codes]
-
-    return _given(leaf.values, any_of if leaf.op == "any" else all_of)
-
-
-def _element(leaf: ListHas, column: ListColumn, kind: ColumnType) -> Find | None:
-    """The look-up of a leaf with one element."""
-    if not isinstance(leaf.values, tuple) or len(leaf.values) != 1:
-        return None
-    return _given(leaf.values[0], lookup.comparison(column.dictionary, kind, "="))
-
-
-def _many(
-    leaf: Compare | In | ListHas, column: ScalarColumn | ListColumn, kind: ColumnType
-) -> FindMany | None:
-    """The look-up of a leaf with one value, for many values at a time."""
-    if isinstance(leaf, Compare):
-        op, value = leaf.op, leaf.value
-    elif isinstance(leaf.values, tuple) and len(leaf.values) == 1:
-        op, value = "=", leaf.values[0]
-    else:
-        return None
-    look = lookup.comparisons(column.dictionary, kind, op)
-    if look is None:
-        return None
-    if isinstance(value, Parameter):
-        name = value.name
-        return lambda columns: look(columns[name])
-    fixed = look([value])
-    return None if fixed is None else lambda columns: fixed
-
-
-def _given(
-    value: Any, look: Callable[[Any], Found | None] | None
-) -> Callable[[Values], Found | None] | None:
-    """A look-up of what a leaf compares with: a parameter, some of them, or what its text says."""
-    if look is None:
-        return None
-    if isinstance(value, Parameter):
-        name = value.name
-        return lambda values: look(values[name])
-    if isinstance(value, tuple) and any(isinstance(part, Parameter) for part in value):
-        parts = [part.name if isinstance(part, Parameter) else None for part in value]
-        if len(value) == 1:
-            only = value[0].name
-            return lambda values: look((values[only],))
-        return lambda values: look(
-            [
-                part if name is None else values[name]
-                for name, part in zip(parts, value, strict=True)
-            ]
-        )
-    fixed = look(value)
-    return None if fixed is None else lambda values: fixed

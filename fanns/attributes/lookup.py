@@ -35,8 +35,11 @@ SIDES: dict[str, Literal["left", "right"]] = {
 }
 """Where bisection stops among equal keys, by operator."""
 
+LISTS = (list, tuple)
+
 Key = Callable[[Any], int | None]
 Code = Callable[[Any], int | None]
+Codes = Callable[[Any], set[int] | None]
 Find = Callable[[Any], Bounds | None]
 Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
 FindMany = Callable[[Sequence[Any]], Spans | None]
@@ -86,23 +89,40 @@ def comparison(dictionary: Dictionary, kind: ColumnType, op: str) -> Find | None
 
 def membership(dictionary: Dictionary, kind: ColumnType) -> Find | None:
     """A look-up of the codes of those values of a list that occur."""
-    code = code_of(dictionary, kind)
-    if code is None:
+    look = codes_of(dictionary, kind)
+    if look is None:
         return None
 
     def find(values: Any) -> Bounds | None:
-        codes = codes_of(code, values)
+        codes = look(values)
         return None if codes is None else of_codes(sorted(codes - {-1}))
 
     return find
 
 
-def codes_of(code: Code, values: Any) -> set[int] | None:
-    """The codes of a list of at least one value, -1 among them where one does not occur."""
-    if type(values) not in (list, tuple) or not values:
+def codes_of(dictionary: Dictionary, kind: ColumnType) -> Codes | None:
+    """A look-up of the codes of a list's values, -1 among them where one does not occur.
+
+    It gives None for an empty list as well; None itself as for `code_of`.
+    """
+    code = code_of(dictionary, kind)
+    if code is None:
         return None
-    codes = {code(value) for value in values}
-    return None if None in codes else codes  # type: ignore[return-value]
+    numbers = dictionary.numbers if isinstance(dictionary, TextDictionary) else None
+    known: Code = dict[Any, int]().get if numbers is None else numbers.get
+
+    def find(values: Any) -> set[int] | None:
+        if type(values) not in LISTS or not values:
+            return None
+        try:
+            codes: set[int | None] = set(map(known, values))
+        except TypeError:  # one that has no hash, and so is none of the column's type
+            return None
+        if None in codes:
+            codes = {code(value) for value in values}
+        return None if None in codes else codes  # type: ignore[return-value]
+
+    return find
 
 
 def comparisons(dictionary: Dictionary, kind: ColumnType, op: str) -> FindMany | None:

@@ -26,9 +26,6 @@ WORTH = 2
 """A slot has a bitmap besides its list where that takes less than so many times the list's bytes: a
 bitmap joins others word by word, and few values have a 64th of the rows."""
 
-FEW_BOUNDS = 64
-"""Up to so many numbers, Python adds faster than numpy starts."""
-
 MIN_ROWS_FOR_CUTS = 4096
 """Below this, flipping the rows of a range one by one is as fast as any bitmap."""
 
@@ -93,11 +90,7 @@ class Postings:
         if len(bounds) == 2:
             count: int = offsets.item(bounds[1] + 1) - offsets.item(bounds[0] + 1)
             return count
-        if len(bounds) <= FEW_BOUNDS:
-            ends = sum(offsets.item(code + 1) for code in bounds[1::2])
-            return int(ends - sum(offsets.item(code + 1) for code in bounds[::2]))
-        limits = offsets[np.array(bounds, np.int64) + 1]
-        return int((limits[1::2] - limits[::2]).sum())
+        return kernels.count_slots(limits_of(bounds), offsets)
 
     def counts(self) -> NDArray[np.int64]:
         """The number of rows of each slot."""

@@ -30,6 +30,9 @@ NO_ESTIMATES = -1.0
 DENSE_SHARE = DENSE / 64
 """From this pass-rate on, rows are mostly estimated 64 at a time."""
 
+KEPT = 64
+"""Parameters whose arrays are kept."""
+
 SAMPLE = 1_024
 """Rows that tell the errors of product codes."""
 
@@ -74,6 +77,7 @@ class ClustersPath:
         self._full = (vectors.exact, vectors.norms, vectors.metric, frozen(ties))
         self._codes = (codes.codes, codes.scale, codes.square, codes.mean, codes.limits)
         self._centres, self._centroids = centroids, centroids.arrays
+        self._probe = probed(len(centroids))
         if bits is None:
             _, width = record_words(vectors.d)
             records = frozen(np.empty((0, width), np.uint64))
@@ -82,7 +86,9 @@ class ClustersPath:
         else:
             self._bits = (bits.records, bits.factors, bits.signs, bits.bits)
 
-        self._products = _product_arrays(products)
+        held: Any = (self._n, *self._full, *self._bits, *_product_arrays(products))
+        self._held = (*held, *self._codes, *self._centroids)
+        self._near: dict[tuple[float, ...], Array] = {}
 
     def search(
         self,
@@ -99,19 +105,21 @@ class ClustersPath:
         """
         if parameters.slack >= 0 and not self._has_bits:
             raise ValueError("this segment has no codes of few bits")
-        answers = no_answers(len(queries), k)
-        given: Any = (queries, *form_of(selection), self._n, *self._full, *self._bits)
-        given += (
-            *self._products,
-            *self._codes,
-            *self._centroids,
-            np.array(parameters.near),
-            parameters.far,
-        )
-        given += (FAR * selection.count / max(selection.n, 1), probed(len(self._centres)))
-        given += (max(parameters.rerank, k), parameters.slack, *budget, *answers)
+        answers, (near, far, rerank, slack) = no_answers(len(queries), k), parameters
+        wanted: Any = (self._rates(near), far, FAR * selection.count / max(selection.n, 1))
+        limits: Any = (self._probe, max(rerank, k), slack, *budget)
+        given: Any = (queries, *form_of(selection), *self._held, *wanted, *limits, *answers)
         scan_clusters(*given)
         return answers
+
+    def _rates(self, near: tuple[float, ...]) -> Array:
+        """`near` as kernels take it; there are few, of one calibration."""
+        made = self._near.get(near)
+        if made is None:
+            if len(self._near) >= KEPT:
+                self._near.clear()
+            made = self._near[near] = np.array(near)
+        return made
 
     def passing_before(
         self,
