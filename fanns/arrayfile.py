@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 import struct
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,9 @@ class MappedFile:
         self.path = path
         self.record = record
         self._descriptor, length = open_regular(path)
+        # Segments that a commit replaced are closed when nobody looks at them any more.
+        self._closing = weakref.finalize(self, os.close, self._descriptor)
+        self._closing.atexit = False
         self._map: mmap.mmap | None = None
         if length != record.nbytes:
             self.close()
@@ -242,9 +246,8 @@ class MappedFile:
 
     def close(self) -> None:
         """Closes the descriptor; arrays that were handed out stay valid."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._closing()
+        self._descriptor = -1
         self._map = None
 
 

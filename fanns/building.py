@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,8 +96,8 @@ class Recipe:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptIndexError(f"settings: not those of an index ({error})") from error
 
-    def ingest_more(self, data: Any, rows: int) -> Ingest:
-        """A further batch, of the same columns and types.
+    def ingest_more(self, data: Any, next_id: Callable[[], int]) -> Ingest:
+        """A further batch, of the same columns and types; generated ids begin at `next_id`.
 
         Raises:
             InputError: a column is missing or has another type or length of vectors.
@@ -127,7 +127,7 @@ class Recipe:
             raise InputError(f"ids are {kind_of(ingest.ids)}s, in the index {self.id_kind}s")
         check_rows(ingest, self.metric, self.threads)
         if self.generated:
-            return replace(ingest, ids=np.asarray(ingest.ids) + rows)
+            return replace(ingest, ids=np.asarray(ingest.ids) + next_id())
         return ingest
 
     def check_keys(self, ids: Any) -> Any:

@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,6 +281,8 @@ class CatalogWriter:
             with described(self.path):
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")
+                # What a row said is overwritten when it goes, in the catalog as in the log.
+                self._connection.execute("PRAGMA secure_delete=ON")
                 if create:
                     self._create()
             with reported("write", directory):
@@ -307,32 +309,23 @@ class CatalogWriter:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
 
-    def commit(self, segment: SegmentRecord | None, settings: dict[str, Any] | None) -> None:
-        """Adds a segment and replaces the settings in one transaction; either may be None."""
+    def commit(
+        self,
+        added: Sequence[SegmentRecord] = (),
+        replaced: Sequence[SegmentRecord] = (),
+        removed: Iterable[int] = (),
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        """Adds, replaces and removes segments and replaces the settings, in one transaction."""
         with self._guard, described(self.path), self._transaction() as connection:
-            if segment is not None:
-                self._insert(connection, segment)
+            for number in [*removed, *(record.id for record in replaced)]:
+                for table, key in (("segment", "id"), ("file", "segment"), ("array", "segment")):
+                    connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (number,))
+            for record in (*replaced, *added):
+                self._insert(connection, record)
             if settings is not None:
                 text = json.dumps(settings)
                 connection.execute("UPDATE state SET value = ? WHERE key = 'settings'", (text,))
-            self._stamp(connection)
-
-    def describe(self, number: int, meta: dict[str, Any]) -> None:
-        """Replaces the description of a segment in one transaction."""
-        with self._guard, described(self.path), self._transaction() as connection:
-            row = connection.execute(
-                "SELECT meta, checksum FROM segment WHERE id = ?", (number,)
-            ).fetchone()
-            if row is None:
-                raise StorageError(f"the index has no segment {number}")
-            files, arrays = segment_rows(connection, number)
-            if segment_checksum(number, row[0], files, arrays) != row[1]:
-                raise CorruptIndexError(f"the catalog's rows of segment {number} were altered")
-            text = json.dumps(meta)
-            checksum = segment_checksum(number, text, files, arrays)
-            connection.execute(
-                "UPDATE segment SET meta = ?, checksum = ? WHERE id = ?", (text, checksum, number)
-            )
             self._stamp(connection)
 
     @contextlib.contextmanager

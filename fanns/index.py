@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from fanns.execution import Answer, Options, answer
 from fanns.explanation import Explanation
 from fanns.hits import BatchHits, Hits
 from fanns.kernels.distance import METRICS
-from fanns.persistence import load_index, save_index, store_segment
+from fanns.mutable import Mutable
+from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.quick import Quick
@@ -34,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 PLAIN = (0, 1)  # no offset, groups of one
 
 
-class Index:
+class Index(Mutable):
     """Vectors with typed attributes, searched under any filter.
 
     Made by `Index.build`, `fanns.open`; safe for searches from many threads.
@@ -50,6 +52,7 @@ class Index:
         self._recipe = recipe
         self._directory = directory
         self._metric = METRICS[recipe.metric]
+        self._writing = Lock()
         self._seen: Snapshot | None = None
         self._quick: Quick | None = None
         self._see(segments)
@@ -64,7 +67,8 @@ class Index:
         """Search these segments from now on."""
         recipe = self._recipe
         seen = Snapshot(segments, recipe.schema, recipe.id_kind, recipe.id_name)
-        self._quick = Quick(seen, recipe.metric, recipe.dimensions) if len(segments) == 1 else None
+        whole = len(segments) == 1 and segments[0].live is None
+        self._quick = Quick(seen, recipe.metric, recipe.dimensions) if whole else None
         self._seen = seen
 
     # -- making and keeping -------------------------------------------------------------------
@@ -198,35 +202,6 @@ class Index:
         with Directory.create(path, overwrite=overwrite) as directory:
             save_index(directory, self._recipe, self._snapshot.segments)
             directory.commit_new()
-
-    def add(self, data: Any, *, progress: Progress | None = None) -> None:
-        """Add rows as a new segment, searchable when the call returns.
-
-        Raises:
-            InputError: columns, dimensions or dtype differ, or an id is taken; nothing is added.
-            StorageError: the index was opened for reading.
-        """
-        if self._directory is not None and self._directory.mode != "w":
-            raise StorageError(
-                f'{self._directory.path} is open for reading: fanns.open(path, mode="w")'
-            )
-        ingest = self._recipe.ingest_more(data, self._snapshot.rows)
-        self._refuse_known(ingest.ids)
-        segment = make_segment(self._recipe, ingest, None, progress)
-        if self._directory is not None:
-            segment = store_segment(self._directory, self._recipe, segment)
-        segments = [*self._snapshot.segments, segment]
-        self._see(segments)
-
-    def _refuse_known(self, ids: Any) -> None:
-        keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
-        for segment in self._snapshot.segments:
-            taken = np.flatnonzero(segment.ids.lookup(keys) >= 0)
-            if len(taken):
-                key = keys[int(taken[0])]
-                raise InputError(
-                    f"id {key!r} is in the index already ({len(taken)} such ids in this batch)"
-                )
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Read every file and compare its checksum; problems found, naming files ([] if none)."""
@@ -498,7 +473,7 @@ class Index:
         return table
 
     def ids(self) -> Any:
-        """All ids in the order given: int64[n] or a list of n strings."""
+        """The ids of all rows in the order given: int64[n] or a list of n strings."""
         return listing.all_ids(self._snapshot)
 
     def count(

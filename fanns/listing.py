@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fanns.errors import InputError, UnknownColumnError
+from fanns.expressions import IsNull
 from fanns.hits import Hits
 from fanns.prepared import Snapshot
 from fanns.selection import Selection
@@ -79,8 +80,8 @@ class Columns:
 
 
 def all_ids(snapshot: Snapshot) -> Any:
-    """All ids in the order given."""
-    parts = [segment.ids.take(segment.given_order) for segment in snapshot.segments]
+    """The ids of all live rows in the order given."""
+    parts = [segment.ids.take(segment.given_live()) for segment in snapshot.segments]
     if snapshot.id_kind == "int":
         return np.concatenate(parts or [np.zeros(0, np.int64)])
     return [key for part in parts for key in part]
@@ -90,7 +91,7 @@ def locate(snapshot: Snapshot, keys: Any) -> tuple[np.ndarray, np.ndarray]:
     """Segment and row of each key; row -1 where no segment holds it."""
     segments, rows = np.zeros(len(keys), np.int32), np.full(len(keys), -1, np.int32)
     for number, segment in enumerate(snapshot.segments):
-        found = segment.ids.lookup(keys)
+        found = segment.lookup(keys)
         here = found >= 0
         segments[here], rows[here] = number, found[here]
     return segments, rows
@@ -259,7 +260,8 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         "id": {"column": recipe.id_name, "type": recipe.id_kind},
         "segments": [
             {
-                "rows": segment.n,
+                "rows": segment.rows,
+                "deleted": segment.n - segment.rows,
                 "graph": segment.has_graph,
                 "vectors": _held(segment, recipe.dimensions),
                 "reduction": segment.meta["reduction"],
@@ -315,7 +317,10 @@ def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any
     }
     if out["indexed"]:
         parts = [segment.attributes.statistics(name) for segment in snapshot.segments]
+        whole = all(segment.live is None for segment in snapshot.segments)
         out["nulls"] = sum(part["nulls"] for part in parts)
-        # Segments have dictionaries of their own: only one segment's tells the number.
-        out["distinct"] = parts[0]["distinct"] if len(parts) == 1 else None
+        if not whole:
+            out["nulls"] = sum(rows.count for rows in snapshot.select(IsNull(name)))
+        # Segments have dictionaries of their own, and they hold the values of deleted rows too.
+        out["distinct"] = parts[0]["distinct"] if whole and len(parts) == 1 else None
     return out

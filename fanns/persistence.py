@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fanns.building import Recipe
+from fanns.schema import Schema
 from fanns.segment import BULK, Segment
 from fanns.segment_arrays import STORED
-from fanns.storage import Directory, SegmentFiles
+from fanns.segment_building import GRAPH_MIN_ROWS
+from fanns.storage import Directory
+from fanns.stored_segment import Addition, SegmentFiles
 
 
 def save_index(directory: Directory, recipe: Recipe, segments: Iterable[Segment]) -> None:
     """Write all segments and the recipe into a directory that is being created."""
     directory.set_settings(recipe.to_json())
     for segment in segments:
-        store_segment(directory, recipe, segment)
+        directory.commit([addition(segment)])
 
 
-def store_segment(directory: Directory, recipe: Recipe, segment: Segment) -> Segment:
-    """Write a segment, and give it back as read from its files."""
+def addition(segment: Segment, place: int | None = None) -> Addition:
+    """How a segment is written; `place`: that of the segment that it stands for."""
     tables = {STORED: segment.stored} if segment.stored.num_columns else {}
-    directory.add_segment(segment.meta, segment.arrays, tables, BULK)
-    return _opened(directory.segments[-1], recipe)
+    packed = segment.n < GRAPH_MIN_ROWS
+    return Addition(segment.meta, segment.arrays, tables, BULK, place, packed)
 
 
 def load_index(directory: Directory) -> tuple[Recipe, Sequence[Segment]]:
@@ -31,8 +34,47 @@ def load_index(directory: Directory) -> tuple[Recipe, Sequence[Segment]]:
         CorruptIndexError: the settings or a segment's description cannot be used.
     """
     recipe = Recipe.from_json(directory.settings)
-    return recipe, [_opened(files, recipe) for files in directory.segments]
+    return recipe, [opened(files, recipe.schema) for files in directory.segments]
 
 
-def _opened(files: SegmentFiles, recipe: Recipe) -> Segment:
-    return Segment.from_files(files, recipe.schema)
+def refresh_index(
+    directory: Directory, recipe: Recipe, segments: Sequence[Segment]
+) -> tuple[Recipe, list[Segment]] | None:
+    """The recipe and segments of the last committed state, None where these are of it.
+
+    What did not change is taken over from `segments`, opened and checked as it is.
+    """
+    settings = directory.settings
+    held = {
+        files.id: (files, segment)
+        for files, segment in zip(directory.segments, segments, strict=True)
+    }
+    if not directory.refresh():
+        return None
+    if directory.settings != settings:
+        recipe = Recipe.from_json(directory.settings)
+    after = []
+    for files in directory.segments:
+        before, segment = held.get(files.id, (None, None))
+        if before is None or segment is None:
+            after.append(opened(files, recipe.schema))
+        elif before.record == files.record and segment.schema is recipe.schema:
+            after.append(segment)
+        else:
+            changed = changed_columns(before, files, recipe.schema)
+            after.append(segment.edited_files(files, recipe.schema, changed))
+    return recipe, after
+
+
+def changed_columns(before: SegmentFiles, after: SegmentFiles, schema: Schema) -> set[str]:
+    """The columns that are not held as they were; all of them after a change of types."""
+    altered = set(before.record.arrays) ^ set(after.record.arrays)
+    names = {record.name for record in altered}
+    if STORED in names:
+        return set(schema)
+    return {name.rpartition("/")[0].partition("/")[2] for name in names}
+
+
+def opened(files: SegmentFiles, schema: Schema) -> Segment:
+    """A stored segment; nothing but its description, and which rows are live, is read."""
+    return Segment.from_files(files, schema)

@@ -26,7 +26,8 @@ class Snapshot:
     """The segments that a search sees, in order, and what filters need to know of them.
 
     Attributes:
-        segments; contexts: how opaque leaves map to each segment's rows; rows: their total.
+        segments; contexts: how opaque leaves map to each segment's rows; rows: those that are
+        live; everything: the live rows of each segment.
     """
 
     def __init__(
@@ -36,8 +37,7 @@ class Snapshot:
         self.schema = schema
         self.id_kind = id_kind
         self.id_name = id_name
-        starts = np.cumsum([0] + [segment.n for segment in segments])
-        self.starts = starts
+        starts = np.cumsum([0] + [segment.rows for segment in segments])
         self.rows = int(starts[-1])
         self.contexts = [
             SegmentRows(segment, int(start))
@@ -45,7 +45,7 @@ class Snapshot:
         ]
         self.templates: OrderedDict[Any, Any] = OrderedDict()
         self._direct: WeakKeyDictionary[Any, list[Way | None]] = WeakKeyDictionary()
-        self.everything = [Selection.all(segment.n) for segment in segments]
+        self.everything = [segment.live or Selection.all(segment.n) for segment in segments]
 
     def template(self, where: Any, nulls: str | None) -> Any:
         """The filter compiled; filters without data of their own are kept for the next call."""
@@ -55,7 +55,7 @@ class Snapshot:
         if known is not None:
             return known
         tree = parse_filter(where)
-        self._check_opaque(tree)
+        self.check_opaque(tree)
         try:
             made = compile_filter(tree, self.schema, nulls or default_nulls(where))
         except UnknownColumnError as error:
@@ -70,7 +70,8 @@ class Snapshot:
                     self.templates.popitem(last=False)
         return made
 
-    def _check_opaque(self, tree: Node) -> None:
+    def check_opaque(self, tree: Node) -> None:
+        """Raises where masks or ids within a filter are not for these rows."""
         for leaf in walk(tree):
             self._check_leaf(leaf)
 
@@ -119,16 +120,25 @@ class Snapshot:
             if found is None:
                 return None
             selections.append(found)
-        return selections
+        return self._live(selections)
+
+    def _live(self, selections: list[Selection]) -> list[Selection]:
+        """Those of the selected rows that were not deleted."""
+        return [
+            selection if segment.live is None else selection & segment.live
+            for segment, selection in zip(self.segments, selections, strict=True)
+        ]
 
     def select(self, bound: Node) -> list[Selection]:
         """The selection of each segment."""
         if isinstance(bound, Constant) and bound.value:
             return self.everything
-        return [
-            segment.attributes.select(bound, context)
-            for segment, context in zip(self.segments, self.contexts, strict=True)
-        ]
+        return self._live(
+            [
+                segment.attributes.select(bound, context)
+                for segment, context in zip(self.segments, self.contexts, strict=True)
+            ]
+        )
 
 
 class Prepared:
@@ -177,11 +187,15 @@ class Prepared:
         return self._selections
 
     def of(self, snapshot: Snapshot) -> Prepared:
-        """This filter for the rows of another snapshot (after `add`)."""
+        """This filter for the rows of another snapshot of the index (after a change)."""
         if snapshot is self.snapshot:
             return self
         if snapshot.schema is not self.snapshot.schema:
-            raise FilterError("this filter was prepared for another index")
+            raise FilterError(
+                "this filter was prepared for another index, or before columns came or went: "
+                "prepare it again"
+            )
+        snapshot.check_opaque(self.template.tree)
         return Prepared(snapshot, self.template, self.params)
 
     def count(self) -> int:

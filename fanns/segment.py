@@ -6,7 +6,8 @@ is frozen. A segment opened from disk touches an array when something first need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from fanns.kernels.distance import METRICS
 from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
+from fanns.live import are_live, load_live
 from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
 from fanns.paths.graph import GraphPath
@@ -35,7 +37,7 @@ from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
 from fanns.segment_arrays import STORED, FileArrays, Part
 from fanns.selection import Selection
-from fanns.storage import SegmentFiles
+from fanns.stored_segment import SegmentFiles
 from fanns.transforms import TOLERANCE, Projected, Reduction
 from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 
@@ -60,6 +62,7 @@ class Segment:
     Attributes:
         n: number of rows; metric: "cosine", "l2" or "ip"; schema: of the attribute and stored
         columns; indexed: names of the columns that have an attribute index.
+        live: the rows that were not deleted, None where none was.
         calibration: of this segment's paths; reports: of its codes, by their names.
     """
 
@@ -82,6 +85,7 @@ class Segment:
         if not meta["bits"]:
             self.calibration = replace(self.calibration, bits=None)
         self.plans: dict[Any, Any] = {}
+        self.live = load_live(arrays, self.n)
 
     @classmethod
     def from_files(cls, files: SegmentFiles, schema: Schema) -> Segment:
@@ -94,6 +98,53 @@ class Segment:
             return cls(files.meta, schema, FileArrays(files), lambda: files.table(STORED))
         except (KeyError, TypeError) as error:
             raise CorruptIndexError(f"segment {files.id}: description lacks {error}") from error
+
+    def edited(
+        self,
+        meta: Mapping[str, Any],
+        schema: Schema,
+        arrays: Mapping[str, np.ndarray],
+        stored: Callable[[], pa.Table],
+        changed: Collection[str],
+    ) -> Segment:
+        """This segment with other attributes or live rows; all else is shared with it.
+
+        `changed` names the columns whose values or index are others.
+        """
+        made = copy(self)
+        for name in ("stored", "attributes"):
+            made.__dict__.pop(name, None)
+        made.meta, made.schema, made.arrays = dict(meta), schema, arrays
+        made.indexed = tuple(meta["indexed"])
+        made._stored = stored
+        made.plans = {}
+        if made.meta["calibration"] != self.meta["calibration"]:
+            made.calibrate(Calibration.from_json(made.meta["calibration"]))
+        made.live = load_live(arrays, self.n)
+        if "attributes" in self.__dict__:
+            part = Part(arrays, "attributes")
+            made.attributes = self.attributes.after(part, schema, made._stored_column, changed)
+        return made
+
+    def edited_files(
+        self, files: SegmentFiles, schema: Schema, changed: Collection[str]
+    ) -> Segment:
+        """The same, over its files."""
+        arrays = FileArrays(files)
+        return self.edited(files.meta, schema, arrays, lambda: files.table(STORED), changed)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are live."""
+        return self.n if self.live is None else self.live.count
+
+    def lookup(self, keys: np.ndarray | Sequence[str]) -> np.ndarray:
+        """The live row of each key, int32[m], -1 where the segment has none."""
+        rows = self.ids.lookup(keys)
+        if self.live is not None:
+            found = np.flatnonzero(rows >= 0)
+            rows[found[~are_live(self.live, rows[found])]] = -1
+        return rows
 
     def calibrate(self, calibration: Calibration) -> None:
         """Go by another calibration from now on."""
@@ -121,6 +172,13 @@ class Segment:
         rows = np.empty(self.n, np.int32)
         rows[self.positions] = np.arange(self.n, dtype=np.int32)
         return frozen(rows)
+
+    def given_live(self) -> np.ndarray:
+        """int32[rows]: the live row that was given first, second, ..."""
+        if self.live is None:
+            return self.given_order
+        kept: np.ndarray = self.given_order[are_live(self.live, self.given_order)]
+        return kept
 
     @cached_property
     def vectors(self) -> DenseVectors:
@@ -365,7 +423,7 @@ class Segment:
 class SegmentRows:
     """How masks and ids of the caller's map to the rows of one segment.
 
-    `start` is the number of rows in the segments before this one.
+    `start` is the number of live rows in the segments before this one.
     """
 
     def __init__(self, segment: Segment, start: int) -> None:
@@ -374,12 +432,17 @@ class SegmentRows:
         self._start = start
 
     def rows_of_mask(self, values: np.ndarray) -> np.ndarray:
-        """bool[n] in row order from a mask over all rows of the index in the order given."""
-        part = values[self._start : self._start + self.n]
-        return np.asarray(part[self._segment.positions])
+        """bool[n] in row order from a mask over the index's live rows in the order given."""
+        segment = self._segment
+        part = values[self._start : self._start + segment.rows]
+        if segment.live is None:
+            return np.asarray(part[segment.positions])
+        mask = np.zeros(self.n, np.bool_)
+        mask[segment.given_live()] = part
+        return mask
 
     def rows_of_ids(self, values: Any) -> np.ndarray:
-        """Sorted int32 rows of those ids, all distinct, that this segment holds."""
+        """Sorted int32 rows, live or not, of those ids, all distinct, that this segment holds."""
         rows = self._segment.ids.lookup(values)
         rows.sort()
         return frozen(rows[rows.searchsorted(0) :])

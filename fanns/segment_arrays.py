@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from fanns.storage import SegmentFiles
+from fanns.stored_segment import SegmentFiles
 
 # Name of the table of columns that are kept for display.
 STORED = "stored"

@@ -13,28 +13,17 @@ and, read-only, in a forked child; they cannot be pickled: send the path and ope
 
 import contextlib
 import os
-import re
 import shutil
-import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from fanns import catalog, files
-from fanns.arrayfile import (
-    CHUNK,
-    TABLE,
-    ArrayRecord,
-    FileRecord,
-    MappedFile,
-    write_pack,
-    write_table,
-)
+from fanns.arrayfile import FILE_NAME
 from fanns.catalog import CatalogWriter, Manifest, SegmentRecord
 from fanns.errors import (
     CorruptIndexError,
@@ -44,149 +33,21 @@ from fanns.errors import (
     StorageError,
 )
 from fanns.files import WriterLock, reported
+from fanns.stored_segment import (
+    PLACE,
+    SEGMENT,
+    VERSION,
+    Addition,
+    Rewrite,
+    SegmentFiles,
+    rewrite_segment,
+    segment_name,
+    write_segment,
+)
 
-SEGMENT = re.compile(r"segment-\d{6,}")
-GROUP = re.compile(r"[a-z][a-z0-9_]{0,39}")
-OPEN_ATTEMPTS = 5
+OPEN_ATTEMPTS = 50
 
 Progress = Callable[[int, int], None]
-
-
-class SegmentFiles:
-    """The arrays and tables of one committed segment, by name."""
-
-    def __init__(self, directory: Path, record: SegmentRecord) -> None:
-        self.id = record.id
-        self.meta = record.meta
-        self._path = directory / segment_name(record.id)
-        self._records = {array.name: array for array in record.arrays}
-        self._files: dict[str, MappedFile] = {}
-        self._open: dict[str, np.ndarray[Any, Any] | pa.Table] = {}
-        self._guard = threading.Lock()
-        if self._path.is_symlink():
-            raise CorruptIndexError(f"{self._path} is a symbolic link; an index holds none")
-        try:
-            for file in record.files:
-                self._files[file.name] = MappedFile(self._path / file.name, file)
-        except BaseException:
-            self.close()
-            raise
-
-    def names(self) -> list[str]:
-        """The names of the arrays, sorted."""
-        return sorted(name for name, record in self._records.items() if record.dtype != TABLE)
-
-    def table_names(self) -> list[str]:
-        """The names of the tables, sorted."""
-        return sorted(name for name, record in self._records.items() if record.dtype == TABLE)
-
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """A memory-mapped array: a plain ndarray, read-only, C-contiguous, 64-byte aligned.
-
-        The first touch of a structural array compares it with its checksum; CorruptIndexError if it
-        was altered, KeyError if the segment has no such array.
-        """
-        found = self._touch(name, self._record(name, table=False))
-        assert isinstance(found, np.ndarray)
-        return found
-
-    def table(self, name: str) -> pa.Table:
-        """A memory-mapped Arrow table; checks and errors as for `array`."""
-        return self._touch(name, self._record(name, table=True))
-
-    def nbytes(self, name: str | None = None) -> int:
-        """Bytes on disk: of one array or table, of all named `name/...`, or of everything."""
-        if name is None:
-            return sum(file.record.nbytes for file in self._files.values())
-        return sum(
-            record.nbytes
-            for key, record in self._records.items()
-            if key == name or key.startswith(f"{name}/")
-        )
-
-    def verify(self, report: Callable[[int], None]) -> list[str]:
-        """Reads every byte; returns what does not match its checksum."""
-        problems = []
-        for file in self._files.values():
-            arrays = [a for a in self._records.values() if a.file == file.record.name]
-            problems += verify_file(
-                file, sorted(arrays, key=lambda a: (a.offset, a.nbytes)), report
-            )
-        return problems
-
-    def close(self) -> None:
-        """Closes the descriptors; arrays that were handed out stay valid."""
-        with self._guard:
-            for file in self._files.values():
-                file.close()
-            self._files = {}
-            self._open = {}
-
-    def _record(self, name: str, table: bool) -> ArrayRecord:
-        record = self._records.get(name)
-        if record is None or (record.dtype == TABLE) is not table:
-            raise KeyError(f"segment {self.id} has no {'table' if table else 'array'} {name!r}")
-        return record
-
-    def _touch(self, name: str, record: ArrayRecord) -> np.ndarray[Any, Any] | pa.Table:
-        with self._guard:
-            found = self._open.get(name)
-            if found is None:
-                file = self._files.get(record.file)
-                if file is None:
-                    raise StorageError(f"the index at {self._path.parent} is closed")
-                with reported("map", file.path):
-                    found = self._open[name] = self._first_touch(file, record)
-            return found
-
-    def _first_touch(self, file: MappedFile, record: ArrayRecord) -> Any:
-        if not record.bulk and file.digest(record.offset, record.nbytes) != record.checksum:
-            raise CorruptIndexError(
-                f"{file.path} was altered: {record.name!r} does not match its checksum"
-            )
-        return file.table(record) if record.dtype == TABLE else file.array(record)
-
-
-def verify_file(
-    file: MappedFile, arrays: list[ArrayRecord], report: Callable[[int], None]
-) -> list[str]:
-    """One pass over a file: its own checksum and those of its arrays, given in order of offset."""
-    whole = xxhash.xxh3_128()
-    altered = []
-    position = 0
-
-    def consume(end: int, own: Any) -> None:
-        nonlocal position
-        while position < end:
-            piece = file.read(position, min(CHUNK, end - position))
-            if not piece:
-                raise OSError(0, "the file ends early")
-            whole.update(piece)
-            if own is not None:
-                own.update(piece)
-            position += len(piece)
-            report(len(piece))
-
-    try:
-        for array in arrays:
-            consume(array.offset, None)
-            own = xxhash.xxh3_128()
-            consume(array.offset + array.nbytes, own)
-            if own.hexdigest() != array.checksum:
-                altered.append(array.name)
-        consume(file.record.nbytes, None)
-    except OSError as cause:
-        return [f"{file.path}: {cause.strerror or cause}"]
-    if altered:
-        return [f"{file.path}: altered, in {', '.join(altered)}"]
-    if whole.hexdigest() != file.record.checksum:
-        return [f"{file.path}: altered, between its arrays"]
-    return []
-
-
-def segment_name(number: int) -> str:
-    """The sub-directory of a segment."""
-    return f"segment-{number:06d}"
 
 
 class Directory:
@@ -204,6 +65,7 @@ class Directory:
         self._writer: CatalogWriter | None = None
         self._lock: WriterLock | None = None
         self._overwrite = False
+        self._manifest: Manifest | None = None
         self._cleanup: weakref.finalize[..., Directory] | None = None
 
     @classmethod
@@ -271,6 +133,16 @@ class Directory:
                     raise CorruptIndexError(f"{cause.filename} is missing") from cause
         raise StorageError(f"{self.path} changes faster than it can be opened; try again")
 
+    def refresh(self) -> bool:
+        """Goes on to the last committed state; whether it is a newer one.
+
+        For readers: a writer has the last state at all times. Raises as `open` does.
+        """
+        if self.mode != "r" or catalog.read_manifest(self.path) == self._manifest:
+            return False
+        self._open_reader()
+        return True
+
     def _open_writer(self) -> None:
         catalog.read_manifest(self.path)  # every check, before even a lock file is made
         self._lock = WriterLock(self.path)
@@ -281,24 +153,37 @@ class Directory:
             self._attach(self._writer.load())
         except FileNotFoundError as cause:
             raise CorruptIndexError(f"{cause.filename} is missing") from cause
-        known = {segment_name(segment.id) for segment in self.segments}
-        for entry in list(self.path.iterdir()):
-            if SEGMENT.fullmatch(entry.name) and entry.name not in known:
-                shutil.rmtree(entry, ignore_errors=True)  # of a commit that never happened
+        self._remove_orphans()
         with contextlib.suppress(OSError):
             files.remove_stale(self.path)
 
+    def _remove_orphans(self) -> None:
+        """Removes what the catalog does not name: of commits that never happened, or were cut."""
+        known = {segment_name(segment.id): set(segment.file_names) for segment in self.segments}
+        for folder in list(self.path.iterdir()):
+            if not SEGMENT.fullmatch(folder.name):
+                continue
+            if folder.name not in known:
+                remove(folder)
+                continue
+            for entry in list(folder.iterdir()):
+                if entry.name not in known[folder.name] and FILE_NAME.fullmatch(entry.name):
+                    remove(entry)
+
     def _attach(self, manifest: Manifest) -> None:
+        before = {segment.id: segment for segment in self.segments}
         opened: list[SegmentFiles] = []
         try:
             for record in manifest.segments:
-                opened.append(SegmentFiles(self.path, record))
+                opened.append(SegmentFiles(self.path, record, before.get(record.id)))
         except BaseException:
-            for segment in opened:
-                segment.close()
+            if not before:
+                for segment in opened:
+                    segment.close()
             raise
-        self.segments = opened
+        self.segments = in_order(opened)
         self.settings = manifest.settings
+        self._manifest = manifest
 
     def add_segment(
         self,
@@ -316,38 +201,119 @@ class Directory:
         it was. Raises InputError for arrays that cannot be stored, StorageError naming the path and
         the cause.
         """
+        addition = Addition(meta, arrays, tables, bulk)
+        return self.commit(additions=[addition], settings=settings)[0]
+
+    def commit(
+        self,
+        additions: Sequence[Addition] = (),
+        rewrites: Sequence[Rewrite] = (),
+        removed: Collection[int] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Adds, edits and removes segments in one transaction; returns the ids of those added.
+
+        New files are durable before the transaction; what it leaves unnamed is removed after it,
+        and readers keep it by their descriptors. If anything fails the index is as it was.
+
+        Raises:
+            InputError: arrays that cannot be stored. StorageError: names the path and the cause.
+        """
         writer = self._require_writer()
-        if both := set(arrays) & set(tables):
-            raise InputError(f"{sorted(both)[0]!r} names both an array and a table")
-        number = 1 + max((segment.id for segment in self.segments), default=0)
-        folder = self._place / segment_name(number)
+        present = {segment.id: segment for segment in self.segments}
+        made: list[Path] = []
+        added: list[SegmentFiles] = []
+        edited: dict[int, SegmentFiles] = {}
         try:
-            with reported("write", folder):
-                folder.mkdir()
-                record = write_segment(folder, number, dict(meta), arrays, tables, bulk)
-                files.sync_directory(folder)
-                files.sync_directory(self._place)
-                attached = SegmentFiles(self._place, record)
-            writer.commit(record, None if settings is None else dict(settings))
+            with reported("write", self._place):
+                for addition in additions:
+                    number = 1 + max([*present, *(files.id for files in added)], default=0)
+                    folder = self._place / segment_name(number)
+                    with reported("write", folder):
+                        made.append(folder)
+                        added.append(self._written(number, folder, addition))
+                if added:
+                    files.sync_directory(self._place)
+                for rewrite in rewrites:
+                    old = present[rewrite.segment]
+                    folder = self._place / segment_name(old.id)
+                    known = set(os.listdir(folder))
+                    try:
+                        record = rewrite_segment(folder, old.record, rewrite)
+                    finally:
+                        made += [folder / name for name in set(os.listdir(folder)) - known]
+                    edited[old.id] = SegmentFiles(self._place, record, old)
+            writer.commit(
+                [one.record for one in added],
+                [one.record for one in edited.values()],
+                removed,
+                None if settings is None else dict(settings),
+            )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._withdraw(writer, made, [one.record for one in (*added, *edited.values())])
             raise
-        self.segments.append(attached)
+        kept = [edited.get(one.id, one) for one in self.segments if one.id not in removed]
+        self.segments = in_order([*kept, *added])
         if settings is not None:
             self.settings = dict(settings)
-        return number
+        self._clear(present, edited, removed)
+        return [one.id for one in added]
+
+    def _written(self, number: int, folder: Path, addition: Addition) -> SegmentFiles:
+        meta, arrays, tables, bulk, place, packed = addition
+        if both := set(arrays) & set(tables):
+            raise InputError(f"{sorted(both)[0]!r} names both an array and a table")
+        described = {name: value for name, value in meta.items() if name not in (VERSION, PLACE)}
+        if place is not None:
+            described[PLACE] = place
+        folder.mkdir()
+        record = write_segment(folder, number, described, arrays, tables, bulk, packed)
+        files.sync_directory(folder)
+        return SegmentFiles(self._place, record)
+
+    def _withdraw(
+        self, writer: CatalogWriter, made: Iterable[Path], records: Sequence[SegmentRecord]
+    ) -> None:
+        """Removes what a failed commit wrote, once it is certain that the catalog does not name it.
+
+        A commit may fail after it became durable. Then, or when nobody can tell, the files stay and
+        this directory is written no more: opening it again finds the state that holds.
+        """
+        try:
+            committed = writer.load().segments
+            certain = not any(record in committed for record in records)
+        except StorageError:
+            certain = False
+        if certain:
+            for path in made:
+                remove(path)
+        else:
+            self._writer = None
+            with contextlib.suppress(StorageError):
+                writer.close()
+
+    def _clear(
+        self,
+        before: Mapping[int, SegmentFiles],
+        edited: Mapping[int, SegmentFiles],
+        removed: Iterable[int],
+    ) -> None:
+        """Removes the files that a commit has left without a name; the next writer does as well."""
+        for number in removed:
+            remove(self._place / segment_name(number))
+        for number, after in edited.items():
+            for name in set(before[number].file_names) - set(after.file_names):
+                remove(self._place / segment_name(number) / name)
 
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Replaces the settings (a JSON object) in one transaction."""
-        self._require_writer().commit(None, dict(settings))
-        self.settings = dict(settings)
+        self.commit(settings=settings)
 
     def describe_segment(self, number: int, meta: Mapping[str, Any]) -> None:
         """Replaces the description of a committed segment (a JSON object) in one transaction."""
-        self._require_writer().describe(number, dict(meta))
-        for segment in self.segments:
-            if segment.id == number:
-                segment.meta = dict(meta)
+        if not any(segment.id == number for segment in self.segments):
+            raise StorageError(f"the index has no segment {number}")
+        self.commit(rewrites=[Rewrite(number, meta, {}, {})])
 
     def commit_new(self) -> None:
         """Gives a created index its name, atomically; from then on this Directory only reads it.
@@ -442,38 +408,26 @@ def check_target(target: Path, overwrite: bool) -> None:
             raise NotAnIndexError(f"{target} is not a fanns index, so it is not overwritten")
 
 
+def in_order(segments: Iterable[SegmentFiles]) -> list[SegmentFiles]:
+    """Segments by the place of their rows: a merged one stands where its first part stood."""
+
+    segments = list(segments)
+    for segment in segments:
+        if type(segment.place) is not int or type(segment.meta.get(VERSION, 0)) is not int:
+            raise CorruptIndexError(f"segment {segment.id}: its place or version is no number")
+    return sorted(segments, key=lambda segment: segment.place)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, link or folder; what cannot be removed now is left for the next writer."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def remove_own(temporary: Path, owner: int) -> None:
     """Removes a temporary directory, in the process that made it and not in its forks."""
     if os.getpid() == owner:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_segment(
-    folder: Path,
-    number: int,
-    meta: dict[str, Any],
-    arrays: Mapping[str, np.ndarray[Any, Any]],
-    tables: Mapping[str, pa.Table],
-    bulk: Collection[str],
-) -> SegmentRecord:
-    """Writes the files of a segment and returns what the catalog shall say of it."""
-    packs: dict[tuple[str, bool], dict[str, np.ndarray[Any, Any]]] = {}
-    for name, array in arrays.items():
-        group = name.split("/")[0]
-        if not GROUP.fullmatch(group):
-            group = "arrays"
-        packs.setdefault((group, name in bulk), {})[name] = array
-    file_records: list[FileRecord] = []
-    array_records: list[ArrayRecord] = []
-    for (group, is_bulk), members in packs.items():
-        path = folder / (f"{group}-bulk.bin" if is_bulk else f"{group}.bin")
-        file, records = write_pack(path, members, is_bulk)
-        file_records.append(file)
-        array_records += records
-    for place, (name, table) in enumerate(tables.items()):
-        label = name if GROUP.fullmatch(name) else "table"
-        path = folder / f"{label}-{place}.arrow"
-        file, record = write_table(path, name, table, name in bulk)
-        file_records.append(file)
-        array_records.append(record)
-    return SegmentRecord(number, meta, tuple(file_records), tuple(array_records))

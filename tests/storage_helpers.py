@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.testing import assert_array_equal
 
 from fanns import catalog
-from fanns.storage import Directory, SegmentFiles
+from fanns.storage import Directory
+from fanns.stored_segment import SegmentFiles
 
 ROOT = Path(__file__).resolve().parents[1]
 BULK = {"vectors/data", "texts"}

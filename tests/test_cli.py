@@ -281,6 +281,33 @@ def test_foreign_folders_are_3(call: Any, tmp_path: Path) -> None:
     assert call("info", tmp_path / "missing")[0] == 2
 
 
+def test_delete(call: Any, index: str, tmp_path: Path) -> None:
+    path = tmp_path / "copy.fanns"
+    with fanns.open(index) as opened:
+        opened.save(path)
+        some = [str(key) for key in opened.ids()[:3]]
+        old = opened.count("versions > 1")
+    code, out, err = call("delete", path, "--where", "versions > :v", "-p", "v=1")
+    assert (code, out) == (0, "") and f"deleted {old:,} of {ROWS:,} rows" in err
+    assert call("delete", path, "--ids", ",".join([*some, "no-such"]), "-q")[0] == 0
+    with fanns.open(path) as opened:
+        assert opened.count("versions > 1") == 0
+        assert not set(some) & set(opened.ids())
+    for args in ([], ["--ids", "1", "--where", "TRUE"]):
+        code, _, err = call("delete", path, *args)
+        assert code == 2 and "give one of --ids and --where" in err
+
+
+def test_delete_by_integers(call: Any, tmp_path: Path) -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    fanns.Index.build({"embedding": vectors}, path=tmp_path / "x", calibration="default")
+    assert call("delete", tmp_path / "x", "--ids", "3,7")[0] == 0
+    code, _, err = call("delete", tmp_path / "x", "--ids", "3,x")
+    assert code == 1 and "ids are integers in this index" in err
+    with fanns.open(tmp_path / "x") as opened:
+        assert opened.ids().tolist() == [0, 1, 2, 4, 5, 6]
+
+
 def test_warmup(call: Any, index: str) -> None:
     code, out, err = call("warmup", index)
     assert (code, out) == (0, "") and "warm after" in err

@@ -27,10 +27,10 @@ FLOORS = [
     # filters, attributes, vectors and codes, storage: side by side
     [
         "filters binding columns leaves mongo normal opaque parameters sql sql_*",
-        "attributes attributes.* selection",
+        "attributes attributes.* selection live",
         "vectors transforms ranks codes bit_codes cells pq_codes codebooks opq",
         "clusters centroids identifiers",
-        "storage catalog arrayfile files",
+        "storage stored_segment catalog arrayfile files",
         "ingest tables",
     ],
     ["paths paths.*"],
@@ -39,6 +39,7 @@ FLOORS = [
         "index segment segment_* building prepared requests execution persistence",
         "listing checking hits tuning",
         "line_hits quick quick_batch",
+        "mutable writing deleting",
         "product_keys key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],
@@ -49,7 +50,10 @@ FORBIDDEN = [
     ("planner calibration calibration.*", "kernels.* attributes* filters storage"),
     ("kernels.*", "errors expressions schema values"),
     ("filters binding sql* mongo columns", "attributes* storage vectors codes kernels.*"),
-    ("storage catalog arrayfile files", "attributes* filters vectors codes kernels.* schema"),
+    (
+        "storage stored_segment catalog arrayfile files",
+        "attributes* filters vectors codes kernels.* schema",
+    ),
     (
         "cli* bench.*",
         "index segment segment_* building prepared execution planner storage kernels.* paths*",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -92,6 +92,27 @@ class AttributeIndex:
             parts.setdefault(column, {})[part] = key
         unopened = {name: _Part(arrays, parts[name]) for name in schema if name in parts}
         return cls(schema, n, {}, unopened, stored)
+
+    def after(
+        self,
+        arrays: Mapping[str, Array],
+        schema: Schema,
+        stored: Stored | None,
+        changed: Collection[str],
+    ) -> AttributeIndex:
+        """The index of the same rows after columns were changed, added, indexed or dropped.
+
+        Columns that are not in `changed` are taken over as they are, opened and checked.
+        """
+        made = AttributeIndex.load(arrays, schema, self.n, stored)
+        with self._lock:
+            for name, column in self._columns.items():
+                if name in schema and name not in changed:
+                    made._columns[name] = column
+                    made._unopened.pop(name, None)
+            if not changed:
+                made.cache, made._opaque = self.cache, self._opaque
+        return made
 
     @staticmethod
     def validate(name: str, kind: ColumnType, arrays: Mapping[str, Array], n: int) -> Column:
