@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fanns.codes import unit_rows
 from fanns.kernels.bit_encode import encode_bits
 from fanns.kernels.bits import estimate, record_words
+from fanns.kernels.distance import IP, L2
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
 from fanns.threads import run_chunks
@@ -91,6 +92,20 @@ class BitCodes:
     def arrays(self) -> dict[str, Array]:
         """Arrays by name, to be written down; mean and clusters are the segment's."""
         return {"records": self.records, "signs": self.signs}
+
+    def encode_points(self, points: npt.NDArray[np.float32]) -> Array:
+        """Records uint64[c, S] of other points, float32[c, d], around `mean`; never normalised.
+
+        Against a query that is prepared for the rows, `bits_key` estimates |q' - point|^2 (l2) or
+        -<q', point>, less the same number for all of them.
+        """
+        count, d = points.shape
+        records = _aligned(count, record_words(d, self.bits)[1])
+        around = (frozen(np.array([0, count])), frozen(self.mean[None]))
+        metric = L2 if self.metric == L2 else IP
+        given = (frozen(points), frozen(np.zeros(count)), metric, self.mean, self.signs, self.bits)
+        encode_bits(*given, *around, 0, count, records, records.view(np.float32))
+        return frozen(records)
 
     @property
     def nbytes(self) -> int:

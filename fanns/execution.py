@@ -200,6 +200,19 @@ def settled(segment: Segment, count: int, k: int, options: Options) -> Plan | No
     return None if asks_for_lift(plan, segment.n, count) else plan
 
 
+def plan_of_one(
+    segment: Segment, query: np.ndarray, selection: Selection, k: int, options: Options
+) -> tuple[Plan, np.ndarray | None]:
+    """The plan for one query, float32[1, d], and the lift float64[1] where it follows from that."""
+    count, lift = selection.count, None
+    plan = _plan(segment, count, k, False, options)
+    if asks_for_lift(plan, segment.n, count):
+        lift = segment.locality.lift(query, selection)
+        if lift.item(0) < FAR:
+            plan = _plan(segment, count, k, True, options)
+    return plan, lift
+
+
 def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
     """The planner's choice, remembered: it follows from these numbers alone.
 

@@ -19,7 +19,7 @@ class LineHits(Hits):
 
     `line` int64[3 width + WORDS] as described in `kernels/lists.py`, with `size` answers; `keyed`:
     its ties are the ids. Rows are those of the first segment. `told` is what a `Quick` can explain
-    the search by: itself, what was asked, the plan, when it ended, the fallback.
+    the search by: itself, what was asked, the plan, when it ended, the fallback and the lift.
     """
 
     __slots__ = ("_keyed", "_line", "_size", "_told", "_width")

@@ -20,7 +20,7 @@ import numpy as np
 from fanns.attributes import direct
 from fanns.columns import FilterExpression
 from fanns.errors import FannsError
-from fanns.execution import Options, Trace, answer, run, settled
+from fanns.execution import Options, Trace, answer, plan_of_one, run, settled
 from fanns.explanation import Explanation
 from fanns.expressions import Ids
 from fanns.hits import STATUSES, Hits
@@ -109,10 +109,9 @@ class Quick:
             if hits is not None:
                 return hits
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
-        return (
-            self._planned(queries, selection, asked)
-            or (self.usual(queries, selection, Asked(*asked), Options(recall))[0])
-        )
+        if selection.count and self.segment.reduction is None:
+            return self._planned(queries, selection, asked)
+        return self.usual(queries, selection, Asked(*asked), Options(recall))[0]
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
@@ -157,20 +156,15 @@ class Quick:
 
     def _planned(
         self, queries: np.ndarray, selection: Selection, asked: tuple[Any, ...]
-    ) -> LineHits | None:
-        """The answer to one query, float32[1, d], by a plan that is settled; None where none is."""
+    ) -> LineHits:
+        """The answer to one query, float32[1, d], for which some row passes."""
         segment, count = self.segment, selection.count
-        k, recall = asked[2:4]
-        if count == 0 or segment.reduction is not None:
-            return None
-        k, options = min(k, count), Options(recall)
-        plan = settled(segment, count, k, options)
-        if plan is None:
-            return None
+        k, options = min(asked[2], count), Options(asked[3])
+        plan, lift = plan_of_one(segment, queries, selection, k, options)
         found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
         line = np.empty(3 * k + WORDS, INT64)
         told = line_of(*found, segment.ids.ties, line)
-        return self.hits(line, k, told, count, asked, plan, perf_counter_ns(), fallback)
+        return self.hits(line, k, told, count, asked, plan, perf_counter_ns(), fallback, lift)
 
     def hits(
         self,
@@ -182,6 +176,7 @@ class Quick:
         plan: Plan,
         ended: int,
         fallback: str | None = None,
+        lift: np.ndarray | None = None,
     ) -> LineHits:
         """What a kernel has found for one query; `asked` has what an `Asked` has."""
         return LineHits(
@@ -193,7 +188,7 @@ class Quick:
             count,
             self.metric,
             self.source,
-            (self, asked, plan, ended, fallback),
+            (self, asked, plan, ended, fallback, lift),
         )
 
     def usual(
@@ -284,6 +279,7 @@ class Quick:
         plan: Plan,
         ended: int,
         fallback: str | None,
+        lift: np.ndarray | None,
     ) -> Explanation:
         """What was done for hits that `hits` made."""
         asked = Asked(*told)
@@ -292,7 +288,7 @@ class Quick:
         traces = []
         if hits.matches:
             work = hits.work.reshape(1, -1)
-            traces = [Trace(segment.n, hits.matches, plan, None, None, fallback, took, work)]
+            traces = [Trace(segment.n, hits.matches, plan, lift, None, fallback, took, work)]
         ready = self.ready(asked, hits.matches)
         k, options = min(asked.k, snapshot.rows), Options(asked.recall)
         note = Note(snapshot, ready, k, options, asked.filtered - asked.begun, took, traces)

@@ -210,6 +210,8 @@ def scan_clusters(
     factors: Array,
     signs: Array,
     bits: int,
+    centre_records: Array,
+    centre_factors: Array,
     products: Array,
     fields: Array,
     books: Array,
@@ -244,7 +246,8 @@ def scan_clusters(
     """The best rows of the nearest clusters that hold enough passing rows.
 
     As `scan.scan_codes`, with the arrays of `BitCodes`, of 4-bit `PQCodes` (`products` are their
-    codes; no blocks where there are none; `share`: see `ClustersPath`) and of `Centroids`, and
+    codes; no blocks where there are none; `share`: see `ClustersPath`) and of `Centroids`, whose
+    centres' records are as `BitCodes.encode_points` gives them and rank them with estimates, and
     reach float64[c] >= |x' - c| of each cluster's rows. near float64[g]: rows that are enough by
     the pass-rate so far (`enough_rows`); `far`: rows that are enough for a query of which the
     nearest `probe` clusters pass at a rate below `sparse`; infinity for all. `slack`: standard
@@ -282,9 +285,15 @@ def scan_clusters(
         centre_error = key_error(int8, centre_limits[0], centre_limits[1], centre_limits[2])
         left = np.int64(clusters)
         for cluster in range(clusters):
-            queue[cluster] = code_key(
-                centre_codes, centre_scale, centre_square, np.int64(cluster), code, int8
-            )
+            which = np.int64(cluster)
+            if estimated:
+                queue[cluster] = bits_key(
+                    centre_records, centre_factors, which, planes, parameters, 0.0
+                )
+            else:
+                queue[cluster] = code_key(
+                    centre_codes, centre_scale, centre_square, which, code, int8
+                )
             numbers[cluster] = cluster
         make_heap(queue, numbers, left)
         size: Integer = np.int64(0)
@@ -309,10 +318,12 @@ def scan_clusters(
                         more = False
                         break
                     taken += 1
-                    chosen, key = np.int64(numbers[0]), queue[0]
+                    chosen = np.int64(numbers[0])
+                    key = code_key(centre_codes, centre_scale, centre_square, chosen, code, int8)
                     left -= 1
                     queue[0], numbers[0] = queue[left], numbers[left]
                     sink(queue, numbers, np.int64(0), left)
+                    prefetch_row(centre_codes, numbers[0])
                     least = nearest_possible(
                         metric, key, centre_error, length2[chosen], reach[chosen], int8
                     )

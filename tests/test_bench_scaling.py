@@ -66,17 +66,18 @@ def told(path: str, work: tuple[int, ...], **parameters: Any) -> SegmentReport:
 
 def test_bytes_follow_from_counters_and_records() -> None:
     int8, full, names, centres = 384 + 12, 4 * 384, 4 * 500, 100 * (384 + 12)
-    assert touched(told("scan", (500, 20, 0, 0)), 384) == 500 * int8 + 20 * full + names
-    assert touched(told("scan", (0, 500, 0, 0)), 384) == 500 * full + names
+    assert touched(told("scan", (500, 20, 0, 0)), 384, 1) == 500 * int8 + 20 * full + names
+    assert touched(told("scan", (0, 500, 0, 0)), 384, 1) == 500 * full + names
     expected = 500 * 64 + 60 * int8 + 20 * full + names + centres
-    assert touched(told("scan", (560, 20, 0, 0), bits=60), 384) == expected
+    assert touched(told("scan", (560, 20, 0, 0), bits=60), 384, 1) == expected
     expected = 700 * int8 + 30 * 192 + 20 * full + names + centres
-    assert touched(told("graph", (700, 20, 0, 30)), 384) == expected
+    assert touched(told("graph", (700, 20, 0, 30)), 384, 1) == expected
     rest = 20 * full + names + centres
-    assert touched(told("clusters", (300, 20, 0, 30), slack=-1.0), 384) == 300 * int8 + rest
-    assert touched(told("clusters", (300, 20, 0, 30), slack=2.0), 384) == 300 * 64 + rest
+    assert touched(told("clusters", (300, 20, 0, 30), slack=-1.0), 384, 1) == 300 * int8 + rest
+    expected = (300 + 100) * 128 + 30 * int8 + 20 * full + names
+    assert touched(told("clusters", (300, 20, 0, 30), slack=2.0), 384, 2) == expected
     with pytest.raises(ValueError, match="no model"):
-        touched(told("elsewhere", (1, 1, 1, 1)), 384)
+        touched(told("elsewhere", (1, 1, 1, 1)), 384, 1)
 
 
 def place(rows: int, scored: float, micros: float) -> Place:

@@ -26,15 +26,18 @@ ALL_CLUSTERS = (math.inf,)
 
 
 def make(
-    array: Array, metric: int, ties: Array | None = None, fast: bool = False
+    array: Array, metric: int, ties: Array | None = None, fast: bool = False, width: int = 1
 ) -> tuple[ClustersPath, Array]:
-    """A path over rows put in cluster order, and that order; with product codes if `fast`."""
+    """A path over rows put in cluster order, and that order.
+
+    fast: with product codes. width: bits a dimension of the others.
+    """
     order, offsets, centres = cluster_order(array, metric, 1)
     store = DenseVectors.from_array(array[order], metric)
     codes = Int8Codes.build(store)
     reach = cluster_reach(store, offsets, centres)
     centroids = Centroids(offsets, centres, reach, codes.mean)
-    bits = BitCodes.build(store, codes.mean, 1, offsets, centres)
+    bits = BitCodes.build(store, codes.mean, 1, offsets, centres, bits=width)
     ties = np.arange(len(array), dtype=np.int64) if ties is None else ties
     products = None
     if fast:
@@ -126,7 +129,7 @@ def test_bounds_prove_answers_and_save_work(metric: int) -> None:
 @pytest.mark.parametrize(("share", "fast"), [(1.0, False), (1.0, True), (0.1, True)])
 def test_a_part_of_the_clusters_holds_nearly_all(metric: int, share: float, fast: bool) -> None:
     rows, queries = clustered(6000, 100, 1), clustered(40, 100, 2)
-    path, order = make(rows, metric, fast=fast)
+    path, order = make(rows, metric, fast=fast, width=2)
     chosen = np.random.default_rng(0).random(6000) < share
     chosen |= share == 1.0
     parameters = ClusterParameters((1500.0,) * 2, math.inf, 20, 2.5)

@@ -101,11 +101,12 @@ class _Asked:
         place, m = self.place, len(self.queries)
         place.scored, place.read, place.recalls = np.empty(m), np.empty(m), np.empty(m)
         paths: dict[str, None] = {}
+        bits = self.index.info()["bits"]
         for number, query in enumerate(self.queries):
             hits = self.index.search(query, K, where=self.prepared[number], recall=RECALL)
             parts = hits.explain().segments
             place.scored[number] = sum(sum(part.work[:2]) for part in parts)
-            place.read[number] = sum(touched(part, len(query)) for part in parts)
+            place.read[number] = sum(touched(part, len(query), bits) for part in parts)
             place.recalls[number] = self._recall(number, np.asarray(hits.ids))
             paths |= dict.fromkeys(part.path for part in parts)
         place.paths = sorted(paths)

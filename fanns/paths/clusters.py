@@ -13,6 +13,7 @@ from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
 from fanns.kernels.bits import SPREAD, record_words
 from fanns.kernels.bitset import count_ranges
+from fanns.kernels.centroids import rank_centres
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.fastscan import CENTROIDS
 from fanns.kernels.jit import Array, frozen
@@ -81,12 +82,14 @@ class ClustersPath:
         if bits is None:
             _, width = record_words(vectors.d)
             records = frozen(np.empty((0, width), np.uint64))
-            signs = frozen(random_signs(vectors.d, 0))
-            self._bits = (records, records.view(np.float32), signs, 1)
+            signs, centres = frozen(random_signs(vectors.d, 0)), records
+            kept: Any = (records, records.view(np.float32), signs, 1)
         else:
-            self._bits = (bits.records, bits.factors, bits.signs, bits.bits)
-
-        held: Any = (self._n, *self._full, *self._bits, *_product_arrays(products))
+            centres = bits.encode_points(centroids.centres)
+            kept = (bits.records, bits.factors, bits.signs, bits.bits)
+        ranks = (centres, centres.view(np.float32))
+        self._ranked = (*kept[2:], *ranks)
+        held: Any = (self._n, *self._full, *kept, *ranks, *_product_arrays(products))
         self._held = (*held, *self._codes, *self._centroids)
         self._near: dict[tuple[float, ...], Array] = {}
 
@@ -132,14 +135,8 @@ class ClustersPath:
         A row is looked at when fewer rows than are enough come before it. rows int32[m, k]; a
         negative one counts as row 0.
         """
-        centres, length2 = self._centres.centres, self._centres.length2
-        wide = queries.astype(np.float64)
-        keys = -2.0 * (wide @ centres.T.astype(np.float64))
-        if self._full[2] == COSINE:
-            keys /= np.linalg.norm(wide, axis=1)[:, None]
-        if self._full[2] == L2:
-            keys += length2
-        counts = np.zeros(len(length2), np.int64)
+        keys = self._keys(queries)
+        counts = np.zeros(len(self._centres), np.int64)
         count_ranges(selection.words(), self._centres.bounds, counts)
         order = np.argsort(keys, axis=1, kind="stable")
         sizes = counts[order]
@@ -148,13 +145,27 @@ class ClustersPath:
         own = np.searchsorted(self._centres.bounds, np.maximum(rows, 0), "right") - 1
         return np.take_along_axis(nearer, own, axis=1)
 
+    def _keys(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """What centres are ranked by for each query, float64[m, c]."""
+        centres, metric = self._centres.centres, self._full[2]
+        if self._has_bits:
+            keys = np.empty((len(queries), len(centres)))
+            given: Any = (queries, metric, self._centres.mean, *self._ranked, keys)
+            rank_centres(*given)
+            return keys
+        wide = queries.astype(np.float64)
+        keys = -2.0 * (wide @ centres.T.astype(np.float64))
+        if metric == COSINE:
+            keys /= np.linalg.norm(wide, axis=1)[:, None]
+        return keys + self._centres.length2 if metric == L2 else keys
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Nothing: vectors, codes, centres and ties belong to the segment."""
         return {}
 
     @property
     def nbytes(self) -> int:
-        return 0
+        return int(self._ranked[2].nbytes)
 
 
 def _product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
