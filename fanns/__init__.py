@@ -5,6 +5,7 @@ from fanns.filters import col, each, ids, mask, param, predicate
 from fanns.hits import BatchHits, Hit, Hits
 from fanns.index import Index
 from fanns.prepared import Prepared
+from fanns.product_key_index import ProductKeyIndex
 from fanns.product_keys import ProductKeys
 
 open = Index.open
@@ -18,6 +19,7 @@ __all__ = [
     "Hits",
     "Index",
     "Prepared",
+    "ProductKeyIndex",
     "ProductKeys",
     "__version__",
     "col",
