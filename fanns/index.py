@@ -272,14 +272,14 @@ class Index(Mutable):
             and group_by is None
             and timeout is None
             and max_work is None
-            and plan is None
+            and (plan is None or plan in PATHS)
             and not exact
             and not columns
             and (offset, group_size) == PLAIN
         )
         quick = self._quick if plain else None
         if quick is not None and threads == 1:
-            answered = quick.search(q, k, where, params, recall)
+            answered = quick.search(q, k, where, params, recall, plan)
             if answered is not None:
                 return answered
         options = Options(recall, exact or recall >= 0.9995, plan, timeout, max_work, threads)

@@ -79,9 +79,18 @@ class Quick:
         self._ways: dict[str, Way | None] = {}
 
     def search(
-        self, query: Any, k: int, where: Any, params: Mapping[str, Any] | None, recall: float
+        self,
+        query: Any,
+        k: int,
+        where: Any,
+        params: Mapping[str, Any] | None,
+        recall: float,
+        only: str | None = None,
     ) -> Hits | None:
-        """The answer to one query under a filter; None where the usual way must give it."""
+        """The answer to one query under a filter; None where the usual way must give it.
+
+        `only`: the path to take, of `planner.PATHS`; None leaves the choice to the planner.
+        """
         if type(query) is not np.ndarray:
             if not isinstance(query, np.ndarray):
                 return None
@@ -91,7 +100,7 @@ class Quick:
         if type(k) is not int or k < 1 or type(recall) is not float or not 0.0 < recall < 0.9995:
             return None
         begun = perf_counter_ns()
-        if type(where) is str and params:
+        if only is None and type(where) is str and params:
             way = self._ways.get(where)
             if way is not None and params.keys() == way.names:
                 rows = way.direct.slice(params)
@@ -104,14 +113,14 @@ class Quick:
             return None
         filter_, values, selection = self.select(where, params)
         asked = (filter_, values, k, recall, begun, perf_counter_ns())
-        if self.plan((selection.count, k, recall)) is not None:
+        if only is None and self.plan((selection.count, k, recall)) is not None:
             hits = self._listed(query, selection.rows(), k, recall, asked)
             if hits is not None:
                 return hits
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         if selection.count and self.segment.reduction is None:
-            return self._planned(queries, selection, asked)
-        return self.usual(queries, selection, Asked(*asked), Options(recall))[0]
+            return self._planned(queries, selection, asked, only)
+        return self.usual(queries, selection, Asked(*asked), Options(recall, only=only))[0]
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
@@ -155,11 +164,15 @@ class Quick:
         return None if told < 0 else self.hits(line, k, told, count, asked, plan, perf_counter_ns())
 
     def _planned(
-        self, queries: np.ndarray, selection: Selection, asked: tuple[Any, ...]
+        self,
+        queries: np.ndarray,
+        selection: Selection,
+        asked: tuple[Any, ...],
+        only: str | None,
     ) -> LineHits:
         """The answer to one query, float32[1, d], for which some row passes."""
         segment, count = self.segment, selection.count
-        k, options = min(asked[2], count), Options(asked[3])
+        k, options = min(asked[2], count), Options(asked[3], only=only)
         plan, lift = plan_of_one(segment, queries, selection, k, options)
         found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
         line = np.empty(3 * k + WORDS, INT64)
