@@ -26,6 +26,8 @@ from fanns.vectors import accept_queries, check_vectors
 # Smaller segments are scanned whatever is measured.
 MEASURED_ROWS = 1_000
 SAMPLE_LIMIT = 128
+# How far the length of a normalised vector may be from 1 when its values are rounded to float16.
+ROUNDED = 1e-3
 # What `reduce` may be: look for a subspace that holds all rows where queries gain by it, look for
 # one wherever it saves memory, or hold rows as given.
 REDUCE = ("auto", "on", "off")
@@ -238,7 +240,7 @@ def make_segment(
         if found is not None:
             reduction, vectors = found
     if not recipe.keep_originals:
-        vectors = _compact(vectors, recipe.metric)
+        vectors = compact_vectors(vectors, recipe.metric)
     sample = None
     if queries is not None:
         sample = accept_queries(queries, recipe.dimensions, METRICS[recipe.metric])
@@ -336,11 +338,16 @@ def _attribute_bytes(table: pa.Table) -> int:
     return size
 
 
-def _compact(vectors: np.ndarray, metric: str) -> np.ndarray:
-    """float16 stand-ins for the vectors, normalised under cosine."""
+def compact_vectors(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """float16 stand-ins for the vectors, normalised under cosine; such ones stay as they are."""
+    if vectors.dtype == np.float16 and metric != "cosine":
+        return vectors
     wide = vectors.astype(np.float32)
     if metric == "cosine":
-        wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+        norms = np.linalg.norm(wide, axis=1, keepdims=True)
+        if vectors.dtype == np.float16 and (np.abs(norms - 1) < ROUNDED).all():
+            return vectors
+        wide /= norms
     if len(wide) and np.abs(wide).max() > np.finfo(np.float16).max:
         raise InputError("keep_originals=False needs values within float16's range, 65504")
     return wide.astype(np.float16)

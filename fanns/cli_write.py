@@ -1,4 +1,4 @@
-"""The commands that change an index: delete."""
+"""The commands that change an index: add, upsert, delete."""
 
 from __future__ import annotations
 
@@ -7,13 +7,53 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import INDEX, filter_options, names, quiet_option, say
+from fanns.cli_options import INDEX, filter_options, names, progress, quiet_option, say
 from fanns.errors import InputError
 
 if TYPE_CHECKING:
     from fanns import Index
 
 IDS = click.option("--ids", callback=names, metavar="A,B", help="The rows with these ids.")
+
+
+DATA = click.argument("data", nargs=-1, required=True)
+
+
+@click.command()
+@INDEX
+@DATA
+@quiet_option
+def add(index: Path, data: tuple[str, ...], quiet: bool) -> None:
+    """Add rows from Parquet files.
+
+    DATA is one or more files, folders or glob patterns, with the columns of the index. An id that
+    the index holds is an error, and nothing is added; see `fanns upsert`.
+    """
+    import fanns
+
+    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+        before = len(opened)
+        opened.add(list(data), progress=report)
+        say(f"added {len(opened) - before:,} rows, {len(opened):,} in all", quiet)
+
+
+@click.command()
+@INDEX
+@DATA
+@quiet_option
+def upsert(index: Path, data: tuple[str, ...], quiet: bool) -> None:
+    """Add rows from Parquet files; each replaces the row of its id.
+
+    DATA is one or more files, folders or glob patterns, with the columns of the index. All rows
+    change at once, or none.
+    """
+    import fanns
+
+    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+        before = len(opened)
+        replaced = opened.upsert(list(data), progress=report)
+        added = len(opened) - before
+        say(f"replaced {replaced:,} rows, added {added:,}, {len(opened):,} in all", quiet)
 
 
 @click.command()

@@ -25,6 +25,7 @@ from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.quick import Quick
 from fanns.quick_batch import answer_batch
+from fanns.quick_live import QuickLive
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
@@ -67,8 +68,10 @@ class Index(Mutable):
         """Search these segments from now on."""
         recipe = self._recipe
         seen = Snapshot(segments, recipe.schema, recipe.id_kind, recipe.id_name)
-        whole = len(segments) == 1 and segments[0].live is None
-        self._quick = Quick(seen, recipe.metric, recipe.dimensions) if whole else None
+        self._quick = None
+        if len(segments) == 1:
+            quick = Quick if segments[0].live is None else QuickLive
+            self._quick = quick(seen, recipe.metric, recipe.dimensions)
         self._seen = seen
 
     # -- making and keeping -------------------------------------------------------------------

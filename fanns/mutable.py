@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-import numpy as np
-
-from fanns.building import Recipe, make_segment
+from fanns.adding import insertion
+from fanns.building import Recipe
 from fanns.deleting import burial, chosen
 from fanns.errors import InputError, StorageError
-from fanns.ingest import Ingest
 from fanns.persistence import refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
@@ -67,11 +65,32 @@ class Mutable:
         with self._writing:
             snapshot = self._writable()
             ingest = self._recipe.ingest_more(data, lambda: next_id(snapshot))
-            _refuse_known(snapshot, ingest)
-            if not len(ingest.ids):
-                return
-            segment = make_segment(self._recipe, ingest, None, progress)
-            self._commit(snapshot, Change(added=[segment]))
+            change, _ = insertion(snapshot, self._recipe, ingest, False, progress)
+            if change is not None:
+                self._commit(snapshot, change)
+
+    def upsert(self, data: Any, *, progress: Progress | None = None) -> int:
+        """Add rows, each in the place of the row of its id where there is one, all at once.
+
+        The rows stand at the end of `ids()`, those that replace others as well.
+
+        Returns:
+            How many rows were replaced.
+
+        Raises:
+            InputError: as for `add`, but ids may be taken; or ids are generated, so that a batch
+                cannot name any.
+            StorageError: the index was opened for reading, or cannot be written.
+        """
+        with self._writing:
+            snapshot = self._writable()
+            if self._recipe.generated:
+                raise InputError("ids are generated in this index: use add, or delete and add")
+            ingest = self._recipe.ingest_more(data, lambda: 0)
+            change, replaced = insertion(snapshot, self._recipe, ingest, True, progress)
+            if change is not None:
+                self._commit(snapshot, change)
+            return replaced
 
     def delete(
         self,
@@ -132,16 +151,3 @@ def next_id(snapshot: Snapshot) -> int:
     if snapshot.id_kind == "int":
         after += [int(segment.ids.ties.max()) + 1 for segment in snapshot.segments if segment.n]
     return max(after, default=0)
-
-
-def _refuse_known(snapshot: Snapshot, ingest: Ingest) -> None:
-    ids = ingest.ids
-    keys = ids if isinstance(ids, np.ndarray) else ids.to_pylist()
-    for segment in snapshot.segments:
-        taken = np.flatnonzero(segment.lookup(keys) >= 0)
-        if len(taken):
-            key = keys[int(taken[0])]
-            raise InputError(
-                f"id {key!r} is in the index already ({len(taken)} such ids in this batch); "
-                "upsert replaces rows"
-            )

@@ -91,6 +91,11 @@ class Model:
             del self.rows[key]
         return len(gone)
 
+    def delete_keys(self, keys: Iterable[Any]) -> int:
+        """Take out the rows with these ids."""
+        gone = set(keys)
+        return self.delete(lambda row: row["id"] in gone)
+
     def nearest(self, query: np.ndarray, k: int, passes: Passes) -> list[Any]:
         """The ids of the k nearest passing rows by L2, ties by id."""
 

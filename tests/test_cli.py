@@ -298,6 +298,23 @@ def test_delete(call: Any, index: str, tmp_path: Path) -> None:
         assert code == 2 and "give one of --ids and --where" in err
 
 
+def test_add_and_upsert(call: Any, index: str, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.fanns"
+    with fanns.open(index) as opened:
+        opened.save(path)
+        row = opened.get(opened.ids()[:1], vector=True)
+    pq.write_table(ITEMS.slice(0, 20), tmp_path / "part.parquet")
+    code, _, err = call("add", path, tmp_path / "part.parquet")
+    assert code == 1 and "is in the index already" in err
+    assert call("delete", path, "--ids", ",".join(ITEMS["id"][:5].to_pylist()))[0] == 0
+    code, _, err = call("upsert", path, tmp_path / "part.parquet")
+    assert code == 0 and f"replaced 15 rows, added 5, {ROWS:,} in all" in err
+    assert call("delete", path, "--ids", row["id"][0].as_py())[0] == 0
+    pq.write_table(row, tmp_path / "row.parquet")
+    code, _, err = call("add", path, tmp_path / "row.parquet")
+    assert code == 0 and f"added 1 rows, {ROWS:,} in all" in err
+
+
 def test_delete_by_integers(call: Any, tmp_path: Path) -> None:
     vectors = np.eye(8, dtype=np.float32)
     fanns.Index.build({"embedding": vectors}, path=tmp_path / "x", calibration="default")

@@ -188,3 +188,28 @@ def test_larger_segments_with_a_graph() -> None:
         for hits, line in zip(exact, distances, strict=True):
             assert set(hits.ids) == set(live[np.argsort(line)[:10]])
     assert index.check(queries, "year < 5").recall > 0.9
+
+
+def test_short_ways_see_no_deleted_rows() -> None:
+    """Look-ups that give slices of posting lists, single and many at a time, prepared or not."""
+    rows, index, model = made(400, seed=3)
+    asked = [("year = :y", "y", 2), ("list_contains(tags, :t)", "t", "a")]
+    queries = np.stack([QUERY + i for i in range(6)]).astype(np.float32)
+    index.search(QUERY, 3, "year = :y", {"y": 2})  # the filter is known from before
+    gone = {row["id"] for row in rows[::3]}
+    index.delete(ids=sorted(gone))
+    model.delete(lambda row: row["id"] in gone)
+    for where, name, value in asked:
+        ready = index.prepare(where)
+        params = {name: value}
+        truth = index.rows(where, params)["id"].to_pylist()
+        assert truth and not gone & set(truth)
+        singles = [index.search(query, 500, where, params) for query in queries]
+        each = index.search(queries, 500, where, {name: fanns.each([value] * 6)})
+        prepared = index.search(queries, 500, [ready.bind(**params)] * 6)
+        listed = index.search(queries, 500, [fanns.ids(range(400))] * 6)
+        for hits in (*singles, *each, *prepared):
+            assert sorted(hits.ids) == truth and hits.matches == len(truth)
+        assert {hits.matches for hits in listed} == {400 - len(gone)}
+    by_ids = index.search(QUERY, 500, fanns.ids(range(400)))
+    assert sorted(by_ids.ids) == sorted(model.rows) and by_ids.matches == len(model.rows)

@@ -38,8 +38,8 @@ FLOORS = [
     [
         "index segment segment_* building prepared requests execution persistence",
         "listing checking hits tuning",
-        "line_hits quick quick_batch",
-        "mutable writing deleting",
+        "line_hits quick quick_batch quick_live",
+        "mutable writing adding deleting gathering",
         "product_keys key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],
