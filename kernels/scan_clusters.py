@@ -23,6 +23,7 @@ import numpy as np
 
 from fanns.kernels.bit_products import PLANES
 from fanns.kernels.bits import PARAMETERS, bits_key, prepare_bits
+from fanns.kernels.bitset import count_range
 from fanns.kernels.centroids import center_gap
 from fanns.kernels.distance import IP, L2
 from fanns.kernels.fastscan import (
@@ -107,6 +108,40 @@ def take_word(word: Any, first: Integer, block: Array, filled: Integer) -> Integ
         filled += 1
         word &= word - np.uint64(1)
     return filled
+
+
+@inner
+def drop_empty(
+    form: int,
+    rows: Array,
+    words: Array,
+    bounds: Array,
+    queue: Array,
+    numbers: Array,
+    left: Integer,
+) -> Integer:
+    """Take clusters in which no row passes off the heap; gives how many are left.
+
+    Where a filter avoids a query most of the near ones are, and each would cost as much as 20 rows.
+    """
+    counts = np.empty(bounds.shape[0] - 1, np.int64)
+    place = np.int64(0)
+    for cluster in range(counts.shape[0]):
+        start, stop = bounds[cluster], bounds[cluster + 1]
+        if form == ROWS:
+            first = place
+            while place < rows.shape[0] and rows[place] < stop:
+                place += 1
+            counts[cluster] = place - first
+        else:
+            counts[cluster] = stop - start if form == ALL else count_range(words, start, stop)
+    kept = np.int64(0)
+    for i in range(left):
+        key, cluster = queue[i], numbers[i]
+        queue[kept], numbers[kept] = key, cluster
+        kept += counts[cluster] > 0
+    make_heap(queue, numbers, kept)
+    return kept
 
 
 @inner
@@ -283,7 +318,7 @@ def scan_clusters(
         prepared = False
         error = key_error(int8, limits[0], limits[1], limits[2])
         centre_error = key_error(int8, centre_limits[0], centre_limits[1], centre_limits[2])
-        left = np.int64(clusters)
+        left: Integer = np.int64(clusters)
         for cluster in range(clusters):
             which = np.int64(cluster)
             if estimated:
@@ -311,6 +346,8 @@ def scan_clusters(
                 if position >= stop:
                     if taken == probe:
                         avoided = bool(passing < sparse * seen)
+                        if avoided:
+                            left = drop_empty(form, rows, words, bounds, queue, numbers, left)
                     if taken > 0:
                         enough = far if avoided else enough_rows(near, passing, seen)
                         more = bool(passing < enough)
