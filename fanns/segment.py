@@ -355,6 +355,7 @@ class Segment:
             self.ids.ties,
             offsets,
             centroids,
+            None if self.bits is None else (self.bits, self.centroids),
         )
 
     @cached_property

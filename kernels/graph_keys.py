@@ -72,22 +72,16 @@ def insert(pool: Array, size: Integer, key: Integer) -> Integer:
 
     A full pool drops its last key; a key that is behind it gives the pool's length.
     """
-    last = size
+    place = size
     if size == pool.shape[0]:
-        last = size - 1
-        if last < 0 or key >= pool[last]:
+        place = size - 1
+        if place < 0 or key >= pool[place]:
             return pool.shape[0]  # type: ignore[no-any-return]
-    low, high = np.int64(0), last
-    while low < high:
-        middle = (low + high) >> 1
-        if pool[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    for place in range(last, low, -1):
+    while place > 0 and pool[place - 1] >= key:
         pool[place] = pool[place - 1]
-    pool[low] = key
-    return low
+        place -= 1
+    pool[place] = key
+    return place
 
 
 @inner

@@ -6,27 +6,21 @@ import math
 
 import numpy as np
 
-from fanns.kernels.graph_keys import row_of
-from fanns.kernels.graph_steps import (
-    CHECKED,
-    CODES_LIMIT,
-    COMPARED,
-    LISTS,
-    NO_LIMIT,
-    ONES,
-    STATE,
-    STATUS,
-    WALK_LIMIT,
-    key_factors,
-)
-from fanns.kernels.graph_walk import MOST_FRESH, walk_all, walk_passing
+from fanns.kernels.bit_products import PLANES
+from fanns.kernels.bits import prepare_bits
+from fanns.kernels.graph_answer import compare, settle, walk
+from fanns.kernels.graph_codes import INVERSE, around_query, key_factors, unit_of
+from fanns.kernels.graph_steps import NO_LIMIT, STATE
+from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.int8 import PARAMETERS, prepare_query
 from fanns.kernels.jit import Array, Integer, kernel
-from fanns.kernels.rerank import rerank
-from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS
+from fanns.kernels.scan import CODES
 
-# Modes.
-ONE_HOP, TWO_HOP = 0, 1
+INT8_AHEAD = 6
+"""Codes asked for before they are compared; all at once, as they are met, is 10 % slower."""
+
+RECORDS_AHEAD = 32
+"""The same of records, whose lines are a third as many."""
 
 
 @kernel
@@ -51,9 +45,9 @@ def search_graph(
     links: Array,
     bounds: Array,
     entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
+    near_codes: Array,
+    near_scale: Array,
+    near_square: Array,
     codes: Array,
     scale: Array,
     square: Array,
@@ -81,109 +75,130 @@ def search_graph(
     """Walk the graph for each query and order the best of its beam in full precision.
 
     queries float32[m, d]; the selection: `everything`, or words uint64[(n + 63) // 64] with
-    `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1] with
-    their entry row's code. `Int8Codes`: codes, scale, square, mean, limits. At least k places in
-    `beam`; `shortlist` rows are compared in full precision. `walk_limit` codes and lists of links
-    end a walk as EXHAUSTED, `max_work` distances of both kinds or the `deadline` as INCOMPLETE (0:
-    none). A walk that met every passing row and compared all in full precision is EXACT. Work
-    counts codes, full-precision distances, links looked at and lists of links.
+    `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1], the
+    entry row of each, and the codes of what stands for it. `Int8Codes`: codes, scale, square, mean,
+    limits. At least k places in `beam`; at most `shortlist` rows are compared in full precision.
+    `walk_limit` codes and lists of links end a walk as EXHAUSTED, `max_work` distances of both
+    kinds or the `deadline` as INCOMPLETE (0: none). A walk that met every passing row and compared
+    all of them as far as they can matter is EXACT. Work counts codes, full-precision distances,
+    links looked at and lists of links.
 
-    Scratch: bits uint64[2 * words], keys int64[beam (+ n for one-hop)], rows int32[MOST_FRESH +
+    Scratch: bits uint64[2 * words], keys int64[beam (+ n for one-hop)], rows int32[2 * MOST_FRESH +
     places + beam].
     """
-    n, places, k = codes.shape[0], links.shape[1], np.int64(out_rows.shape[1])
-    size = (n + 63) >> 6
-    left, through = bits[:size], bits[size : 2 * size]
-    pool, queue = keys[:beam], keys[beam:]
-    fresh, failing = rows[:MOST_FRESH], rows[MOST_FRESH : MOST_FRESH + places]
-    best = rows[MOST_FRESH + places :]
-    code = np.empty(codes.shape[1], np.int8)
-    parameters, factors = np.empty(PARAMETERS, np.float64), np.empty(4, np.float64)
-    state = np.empty(STATE, np.int64)
+    k = np.int64(out_rows.shape[1])
+    code, parameters = np.empty(codes.shape[1], np.int8), np.empty(PARAMETERS, np.float64)
+    factors, state = np.empty(4, np.float64), np.empty(STATE, np.int64)
+    around = np.empty(entries.shape[0], np.float64)
     full = np.int64(shortlist)
     if max_work > 0 and full > (max_work + 1) // 2:
         full = np.int64((max_work + 1) // 2)
-    passing_only = everything or mode == TWO_HOP
+    codes_limit = np.int64(max_work - full) if max_work > 0 else NO_LIMIT
+    pool, shortlisted = keys[:beam], np.empty(full, np.float64)
+    listed = rows[2 * MOST_FRESH + links.shape[1] :]
+    scratch, graph = (bits, keys[beam:], rows), (links, bounds, entries)
+    selection = (everything, words, np.int64(count))
     for number in range(queries.shape[0]):
-        prepare_query(queries[number], metric, mean, code, parameters)
+        query = queries[number]
+        prepare_query(query, metric, mean, code, parameters)
         key_factors(parameters, metric, limits[0], factors)
-        for place in range(size):
-            left[place] = words[place] if passing_only and not everything else ONES
-            through[place] = np.uint64(0)
-        for place in range(STATE):
-            state[place] = 0
-        state[CODES_LIMIT] = max_work - full if max_work > 0 else NO_LIMIT
-        state[WALK_LIMIT] = walk_limit if walk_limit > 0 else NO_LIMIT
-        state[STATUS] = APPROXIMATE
-        if passing_only:
-            met = walk_passing(
-                links,
-                bounds,
-                entries,
-                entry_codes,
-                entry_scale,
-                entry_square,
-                codes,
-                scale,
-                square,
-                code,
-                factors,
-                everything,
-                words,
-                np.int64(count),
-                np.int64(deadline),
-                left,
-                through,
-                pool,
-                fresh,
-                failing,
-                state,
-            )
-        else:
-            met = walk_all(
-                links,
-                bounds,
-                entries,
-                entry_codes,
-                entry_scale,
-                entry_square,
-                codes,
-                scale,
-                square,
-                code,
-                factors,
-                words,
-                np.int64(count),
-                np.int64(deadline),
-                left,
-                queue,
-                pool,
-                fresh,
-                state,
-            )
+        around_query(near_codes, near_scale, near_square, code, parameters, around)
+        met = walk(
+            (codes, scale, square, code, factors), np.int64(INT8_AHEAD),
+            graph, around, selection, mode, codes_limit, walk_limit, deadline, pool, scratch, state,
+        )  # fmt: skip
         chosen = full if full < met else met
-        for place in range(chosen):
-            best[place] = row_of(pool[place])
-        found = rerank(
-            queries[number],
-            vectors,
-            norms,
-            metric,
-            best,
-            chosen,
-            ties,
-            k,
-            out_rows[number],
-            out_distances[number],
-        )
+        found, status = compare(
+            query, pool, chosen, code, parameters, (codes, scale, square, limits),
+            (vectors, norms, metric, ties), shortlisted, listed, state, out_distances[number],
+            out_rows[number], out_work[number],
+        )  # fmt: skip
         for place in range(found, k):
             out_rows[number, place] = -1
             out_distances[number, place] = math.inf
-        status = state[STATUS]
-        if chosen == count:
-            status = EXACT
-        elif status == APPROXIMATE and found < k and found < count:
-            status = EXHAUSTED
-        out_found[number], out_status[number] = found, status
-        out_work[number, CODES], out_work[number, FULL] = state[COMPARED], chosen
-        out_work[number, CHECKS], out_work[number, HOPS] = state[CHECKED], state[LISTS]
+        out_found[number], out_status[number] = found, settle(chosen, found, k, count, status)
+
+
+@kernel
+def search_graph_records(
+    queries: Array,
+    everything: bool,
+    words: Array,
+    count: int,
+    links: Array,
+    bounds: Array,
+    entries: Array,
+    near_codes: Array,
+    near_scale: Array,
+    near_square: Array,
+    codes: Array,
+    scale: Array,
+    square: Array,
+    mean: Array,
+    limits: Array,
+    vectors: Array,
+    norms: Array,
+    metric: int,
+    ties: Array,
+    records: Array,
+    factors: Array,
+    signs: Array,
+    width: int,
+    cluster_of: Array,
+    mode: int,
+    beam: int,
+    shortlist: int,
+    walk_limit: int,
+    max_work: int,
+    deadline: int,
+    bits: Array,
+    keys: Array,
+    rows: Array,
+    out_rows: Array,
+    out_distances: Array,
+    out_found: Array,
+    out_status: Array,
+    out_work: Array,
+) -> None:
+    """`search_graph` by records of `width` bits a dimension (`BitCodes`: records, factors, signs).
+
+    What stands for a cluster is its centre here. Int8 codes compare the whole beam once more, and
+    tell how many of its rows must be compared in full precision, of which `shortlist` is no limit:
+    estimates of rows far from the query are too coarse to choose by. cluster_of: uint16[n].
+    """
+    k = np.int64(out_rows.shape[1])
+    code, parameters = np.empty(codes.shape[1], np.int8), np.empty(PARAMETERS, np.float64)
+    planes, estimate = np.empty((PLANES + 1, records.shape[1]), np.uint64), np.empty(INVERSE + 1)
+    around, state = np.empty(entries.shape[0], np.float64), np.empty(STATE, np.int64)
+    full = np.int64(beam)
+    if max_work > 0 and full > (max_work + 2) // 3:
+        full = np.int64((max_work + 2) // 3)
+    codes_limit: Integer = NO_LIMIT
+    if max_work > 0:
+        codes_limit = np.int64(max_work - 2 * full) if max_work > 2 * full else np.int64(0)
+    pool, shortlisted = keys[:beam], np.empty(full, np.float64)
+    listed = rows[2 * MOST_FRESH + links.shape[1] :]
+    scratch, graph = (bits, keys[beam:], rows), (links, bounds, entries)
+    selection = (everything, words, np.int64(count))
+    for number in range(queries.shape[0]):
+        query = queries[number]
+        prepare_query(query, metric, mean, code, parameters)
+        prepare_bits(query, metric, mean, signs, width, planes, estimate)
+        estimate[INVERSE] = 1.0 / unit_of(parameters, metric, limits[0])
+        around_query(near_codes, near_scale, near_square, code, parameters, around)
+        met = walk(
+            (records, factors, planes, estimate, around, cluster_of),
+            np.int64(RECORDS_AHEAD), graph, around, selection, mode, codes_limit, walk_limit,
+            deadline, pool, scratch, state,
+        )  # fmt: skip
+        chosen = full if full < met else met
+        found, status = compare(
+            query, pool, chosen, code, parameters, (codes, scale, square, limits),
+            (vectors, norms, metric, ties), shortlisted, listed, state, out_distances[number],
+            out_rows[number], out_work[number],
+        )  # fmt: skip
+        out_work[number, CODES] += chosen
+        for place in range(found, k):
+            out_rows[number, place] = -1
+            out_distances[number, place] = math.inf
+        out_found[number], out_status[number] = found, settle(chosen, found, k, count, status)

@@ -1,4 +1,4 @@
-"""What the graph's walks are made of: visited bits, keys of rows, where to begin, and budgets."""
+"""What the graph's walks are made of: visited bits, where to begin, and budgets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fanns.kernels.distance import L2
-from fanns.kernels.graph_keys import inlined, insert, pack, row_of
-from fanns.kernels.int8 import LENGTH, MULTIPLIER, OFFSET
-from fanns.kernels.intrinsics import clock_ns, dot_u8i8, trailing_zeros
+from fanns.kernels.graph_keys import inlined
+from fanns.kernels.intrinsics import clock_ns, trailing_zeros
 from fanns.kernels.jit import Array, Integer, inner
 from fanns.kernels.scan import EXHAUSTED, INCOMPLETE
 
@@ -40,34 +38,6 @@ def take(left: Array, row: Integer) -> Integer:
 
 
 @inlined
-def key_of(
-    codes: Array, scale: Array, square: Array, row: Integer, code: Array, factors: Array
-) -> Integer:
-    """The key of a row for a prepared query.
-
-    factors float64[4]: of the product, of the row's square (0 unless l2), the codes' offset, and
-    a mask of row numbers (-1 under l2, else 0) that keeps squares out of the way when they do not
-    count. A branch here would cost 30 ns: numba then counts references to the arrays.
-    """
-    product = dot_u8i8(codes, row, code) - np.int64(factors[2])
-    needed = row & np.int64(factors[3])
-    return pack(factors[0] * (scale[row] * product) + factors[1] * square[needed], row)
-
-
-@inner
-def key_factors(parameters: Array, metric: int, longest: float, out: Array) -> None:
-    """Factors of `key_of`, in units that keep keys within float32's range and precision."""
-    unit = parameters[LENGTH] * longest
-    if metric == L2:
-        unit += longest * longest
-    unit = unit if unit > 0.0 else 1.0
-    out[0] = -parameters[MULTIPLIER] / unit
-    out[1] = 1.0 / unit if metric == L2 else 0.0
-    out[2] = parameters[OFFSET]
-    out[3] = -1.0 if metric == L2 else 0.0
-
-
-@inlined
 def bits_of(left: Array, place: Integer, low: Integer, high: Integer) -> Any:
     """Word `place` of a bitmap with the bits outside rows low..high-1 cleared."""
     skip = np.uint64(max(low - 64 * place, np.int64(0)))
@@ -79,11 +49,7 @@ def bits_of(left: Array, place: Integer, low: Integer, high: Integer) -> Any:
 def begin(
     bounds: Array,
     entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
-    code: Array,
-    factors: Array,
+    around: Array,
     left: Array,
     most: Integer,
     near: Array,
@@ -91,23 +57,27 @@ def begin(
 ) -> Integer:
     """Take rows to begin with, up to `most` of each of the nearest clusters that have any left.
 
-    `near` int64[clusters] is scratch. The entry row, the middle of its cluster, comes first. Gives
-    the number of rows.
+    `around` float64[c] are the clusters' keys; `near` int64[clusters] is scratch. The entry row,
+    the middle of its cluster, comes first. Gives the number of rows.
     """
     size, count = np.int64(0), np.int64(0)
     cluster: Integer
     for cluster in range(entries.shape[0]):
+        if size == near.shape[0] and around[cluster] >= around[near[size - 1]]:
+            continue
         low, high = bounds[cluster], bounds[cluster + 1]
         some = np.uint64(0)
         for place in range(low >> 6, (high + 63) >> 6):
             some |= bits_of(left, place, low, high)
         if some != np.uint64(0):
-            number = np.int64(cluster)
-            key = key_of(entry_codes, entry_scale, entry_square, number, code, factors)
-            if insert(near, size, key) < near.shape[0]:
-                size += size < near.shape[0]
+            rank: Integer = size if size < near.shape[0] else size - 1
+            size += size < near.shape[0]
+            while rank > 0 and around[near[rank - 1]] > around[cluster]:
+                near[rank] = near[rank - 1]
+                rank -= 1
+            near[rank] = cluster
     for rank in range(size):
-        cluster = row_of(near[rank])
+        cluster = near[rank]
         low, high = np.int64(bounds[cluster]), np.int64(bounds[cluster + 1])
         stop = count + most
         entry = np.int64(entries[cluster])

@@ -1,4 +1,8 @@
-"""Walking the proximity graph for the nearest rows of a selection, on int8 codes.
+"""Walking the proximity graph for the nearest rows of a selection, on codes.
+
+Int8 codes, or records of few bits a dimension (`graph_codes`). What a step meets is asked for and
+compared a step later, when the links of the next best row have been read: a step then waits once
+for memory instead of twice, for 5 % more steps.
 
 Two walks, both from the clusters nearest to the query that hold rows to begin with:
 
@@ -17,8 +21,11 @@ at 10 % it costs twice the time at equal recall, because it compares ten rows fo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from fanns.kernels.graph_codes import ask_for, key_of
 from fanns.kernels.graph_keys import FOLLOWED, heap_pop, heap_push, insert, row_of
 from fanns.kernels.graph_steps import (
     CHECKED,
@@ -27,7 +34,6 @@ from fanns.kernels.graph_steps import (
     STATUS,
     begin,
     is_set,
-    key_of,
     out_of_time,
     take,
     within,
@@ -48,9 +54,6 @@ CLUSTERS = 4
 SEEDS = 8
 """Rows taken from each of them when there is a filter; without one, its entry row alone."""
 
-AHEAD = 6
-"""Code rows asked for before they are compared; all at once, as they are met, is 10 % slower."""
-
 MOST_SEEDS = 512
 """The most rows of a cluster to go on with when the links lead nowhere new."""
 
@@ -60,17 +63,12 @@ MOST_FRESH = CLUSTERS * (MOST_SEEDS + 1)
 
 @inner
 def walk_passing(
+    held: Any,
+    ahead: Integer,
     links: Array,
     bounds: Array,
     entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
-    codes: Array,
-    scale: Array,
-    square: Array,
-    code: Array,
-    factors: Array,
+    around: Array,
     everything: bool,
     words: Array,
     count: Integer,
@@ -78,164 +76,164 @@ def walk_passing(
     left: Array,
     through: Array,
     pool: Array,
+    pending: Array,
     rows: Array,
     failing: Array,
     state: Array,
 ) -> Integer:
     """Beam search over passing rows; the first rows of `pool` int64[beam], in order: how many.
 
-    `left` holds the bits of the passing rows at first, `through` zeros (failing rows looked
-    through). rows int32[MOST_FRESH] and failing int32[places of a row] are scratch.
+    `held` is what rows are measured by (`graph_codes`); `around`: the clusters'
+    keys. `left` holds the bits of the passing rows at first, `through` zeros (failing rows looked
+    through). pending, rows int32[MOST_FRESH] and failing int32[places of a row] are scratch.
     """
     beam, size, checked = pool.shape[0], np.int64(0), np.int64(0)
     current: Integer = np.int64(0)
     near = np.empty(CLUSTERS, np.int64)
     most: Integer = np.int64(1) if everything else np.int64(SEEDS)
-    fresh = begin(
-        bounds, entries, entry_codes, entry_scale, entry_square, code, factors, left, most, near,
-        rows,
-    )  # fmt: skip
+    waiting: Integer = begin(bounds, entries, around, left, most, near, pending)
+    for place in range(min(waiting, ahead)):
+        ask_for(held, np.int64(pending[place]))
     while True:
-        fresh = within(state, fresh)
-        lowest: Integer = size
-        for place in range(min(fresh, np.int64(AHEAD))):
-            prefetch_row(codes, rows[place])
-        for place in range(fresh):
-            if place + AHEAD < fresh:
-                prefetch_row(codes, rows[place + AHEAD])
-            row = np.int64(rows[place])
-            where = insert(pool, size, key_of(codes, scale, square, row, code, factors))
-            if where < beam:
-                size += size < beam
-                lowest = where if where < lowest else lowest
-        current = lowest if lowest < current else current
+        fresh: Integer = np.int64(0)
         while current < size and pool[current] & FOLLOWED:
             current += 1
-        if state[STATUS] != APPROXIMATE or out_of_time(deadline, state):
-            break
-        if current == size:
+        if current < size:
+            here = row_of(np.int64(pool[current]))
+            pool[current] |= FOLLOWED
+            state[LISTS] += 1
+            failed = np.int64(0)
+            for place in range(links.shape[1]):
+                other = np.int64(links[here, place])
+                if other < 0:
+                    break
+                checked += 1
+                rows[fresh] = other
+                if take(left, other):
+                    fresh += 1
+                elif not everything and not is_set(words, other) and not is_set(through, other):
+                    failing[failed] = other
+                    failed += 1
+                    prefetch_row(links, other)
+            if current + 1 < size:
+                prefetch_row(links, row_of(np.int64(pool[current + 1])))
+            number = np.int64(0)
+            while number < failed and fresh < ENOUGH:
+                middle = np.int64(failing[number])
+                number += 1
+                state[LISTS] += 1
+                through[middle >> 6] |= np.uint64(1) << np.uint64(middle & 63)
+                for place in range(links.shape[1]):
+                    other = np.int64(links[middle, place])
+                    if other < 0:
+                        break
+                    checked += 1
+                    if is_set(left, other):  # seldom: no store for the others
+                        take(left, other)
+                        rows[fresh] = other
+                        fresh += 1
+        elif waiting == 0:
             if size == beam or state[COMPARED] >= count:
                 break
             # The links lead nowhere new: begin again with what the nearest clusters have left.
             most = min(2 * most, np.int64(MOST_SEEDS))
-            fresh = begin(
-                bounds, entries, entry_codes, entry_scale, entry_square, code, factors, left, most,
-                near, rows,
-            )  # fmt: skip
+            fresh = begin(bounds, entries, around, left, most, near, rows)
             if fresh == 0:
                 break
-            continue
-        here = row_of(np.int64(pool[current]))
-        pool[current] |= FOLLOWED
-        state[LISTS] += 1
-        fresh, failed = np.int64(0), np.int64(0)
-        for place in range(links.shape[1]):
-            other = np.int64(links[here, place])
-            if other < 0:
-                break
-            checked += 1
-            rows[fresh] = other
-            if take(left, other):
-                fresh += 1
-            elif not everything and not is_set(words, other) and not is_set(through, other):
-                failing[failed] = other
-                failed += 1
-                prefetch_row(links, other)
-        if current + 1 < size:
-            prefetch_row(links, row_of(np.int64(pool[current + 1])))
-        number = np.int64(0)
-        while number < failed and fresh < ENOUGH:
-            middle = np.int64(failing[number])
-            number += 1
-            state[LISTS] += 1
-            through[middle >> 6] |= np.uint64(1) << np.uint64(middle & 63)
-            for place in range(links.shape[1]):
-                other = np.int64(links[middle, place])
-                if other < 0:
-                    break
-                checked += 1
-                if is_set(left, other):  # seldom: no store for the others
-                    take(left, other)
-                    rows[fresh] = other
-                    fresh += 1
+        for place in range(min(fresh, ahead)):
+            ask_for(held, np.int64(rows[place]))
+        waiting = within(state, waiting)
+        lowest: Integer = size
+        for place in range(waiting):
+            if place + ahead < waiting:
+                ask_for(held, np.int64(pending[place + ahead]))
+            row = np.int64(pending[place])
+            where = insert(pool, size, key_of(held, row))
+            if where < beam:
+                size += size < beam
+                lowest = where if where < lowest else lowest
+                if where < current + 2:  # likely to be followed next
+                    prefetch_row(links, row)
+        current = lowest if lowest < current else current
+        if state[STATUS] != APPROXIMATE or out_of_time(deadline, state):
+            break
+        pending, rows = rows, pending
+        waiting = fresh
     state[CHECKED] = checked
     return size
 
 
 @inner
 def walk_all(
+    held: Any,
+    ahead: Integer,
     links: Array,
     bounds: Array,
     entries: Array,
-    entry_codes: Array,
-    entry_scale: Array,
-    entry_square: Array,
-    codes: Array,
-    scale: Array,
-    square: Array,
-    code: Array,
-    factors: Array,
+    around: Array,
     words: Array,
     count: Integer,
     deadline: Integer,
     left: Array,
     queue: Array,
     pool: Array,
+    pending: Array,
     rows: Array,
     state: Array,
 ) -> Integer:
     """Best-first search over all rows; the first passing rows in `pool`, in order: how many.
 
-    `left` holds all ones at first; `queue` int64[n] is scratch for the rows to follow.
+    As `walk_passing`. `left` holds all ones at first; `queue` int64[n] is scratch for the rows to
+    follow.
     """
     beam, size, queued, passed = pool.shape[0], np.int64(0), np.int64(0), np.int64(0)
     near = np.empty(CLUSTERS, np.int64)
-    fresh = begin(
-        bounds, entries, entry_codes, entry_scale, entry_square, code, factors, left, np.int64(1),
-        near, rows,
-    )  # fmt: skip
+    waiting: Integer = begin(bounds, entries, around, left, np.int64(1), near, pending)
+    for place in range(min(waiting, ahead)):
+        ask_for(held, np.int64(pending[place]))
     while True:
-        fresh = within(state, fresh)
-        for place in range(min(fresh, np.int64(AHEAD))):
-            prefetch_row(codes, rows[place])
-        for place in range(fresh):
-            if place + AHEAD < fresh:
-                prefetch_row(codes, rows[place + AHEAD])
-            row = np.int64(rows[place])
-            key = key_of(codes, scale, square, row, code, factors)
+        fresh: Integer = np.int64(0)
+        # What is behind the worst of a full collection is not followed, now or later.
+        if queued > 0 and (size < beam or queue[0] <= pool[size - 1]):
+            here = row_of(heap_pop(queue, queued))
+            queued -= 1
+            state[LISTS] += 1
+            for place in range(links.shape[1]):
+                other = np.int64(links[here, place])
+                if other < 0:
+                    break
+                rows[fresh] = other
+                fresh += take(left, other)
+            if queued > 0:
+                prefetch_row(links, row_of(queue[0]))
+        elif waiting == 0:
+            if size == beam:
+                break
+            # The links lead nowhere new: begin again with what the nearest clusters have left.
+            fresh = begin(bounds, entries, around, left, np.int64(MOST_SEEDS), near, rows)
+            if fresh == 0:
+                break
+        for place in range(min(fresh, ahead)):
+            ask_for(held, np.int64(rows[place]))
+        waiting = within(state, waiting)
+        for place in range(waiting):
+            if place + ahead < waiting:
+                ask_for(held, np.int64(pending[place + ahead]))
+            row = np.int64(pending[place])
+            key = key_of(held, row)
             passes = is_set(words, row)
             passed += passes
             if size < beam or key < pool[size - 1]:
                 heap_push(queue, queued, key)
                 queued += 1
+                if queue[0] == key:  # likely to be followed next
+                    prefetch_row(links, row)
                 if passes:
                     insert(pool, size, key)
                     size += size < beam
         if state[STATUS] != APPROXIMATE or out_of_time(deadline, state) or passed >= count:
             break
-        if queued == 0:
-            # The links lead nowhere new: begin again with what the nearest clusters have left.
-            fresh = begin(
-                bounds, entries, entry_codes, entry_scale, entry_square, code, factors, left,
-                np.int64(MOST_SEEDS), near, rows,
-            )  # fmt: skip
-            if fresh == 0:
-                break
-            continue
-        key = heap_pop(queue, queued)
-        queued -= 1
-        if size == beam and key > pool[size - 1]:
-            break
-        here = row_of(key)
-        state[LISTS] += 1
-        fresh = np.int64(0)
-        for place in range(links.shape[1]):
-            other = np.int64(links[here, place])
-            if other < 0:
-                break
-            rows[fresh] = other
-            fresh += take(left, other)
-        if queued > 0:
-            prefetch_row(links, row_of(queue[0]))
+        pending, rows = rows, pending
+        waiting = fresh
     state[CHECKED] = state[COMPARED]
     return size

@@ -1,10 +1,13 @@
 """Clustered vectors, graphs over them, and brute force to compare with."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fanns.codes import Int8Codes
+from fanns.bit_codes import BitCodes
+from fanns.centroids import Centroids
+from fanns.codes import Int8Codes, unit_rows
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.jit import Array
 from fanns.paths.graph import GraphPath
@@ -30,12 +33,28 @@ def queries_near(vectors: Array, m: int, seed: int = 1) -> Array:
 
 
 def graph_of(
-    vectors: Array, offsets: Array, metric: int = COSINE, threads: int = 1, **options: Any
+    vectors: Array,
+    offsets: Array,
+    metric: int = COSINE,
+    threads: int = 1,
+    bits: int = 0,
+    **options: Any,
 ) -> GraphPath:
+    """A graph; with `bits`, one whose walks go by codes of so many bits a dimension."""
     store = DenseVectors.from_array(vectors, metric)
-    ties = np.arange(len(vectors), dtype=np.int64)
-    return GraphPath.build(
-        store, Int8Codes.build(store), ties, offsets, np.empty(0), threads=threads, **options
+    ties, codes = np.arange(len(vectors), dtype=np.int64), Int8Codes.build(store)
+    path = GraphPath.build(store, codes, ties, offsets, np.empty(0), threads=threads, **options)
+    if not bits:
+        return path
+    means = np.zeros((len(offsets) - 1, store.d), np.float32)
+    unit = unit_rows(store, np.arange(store.n))
+    for number, (low, high) in enumerate(pairwise(offsets)):
+        means[number] = unit[low:high].mean(axis=0) if high > low else 0.0
+    around = (np.unique(offsets), means[np.diff(offsets) > 0])
+    coarse = BitCodes.build(store, codes.mean, 0, *around, bits=bits)
+    centres = Centroids(*around, np.zeros(len(around[1])), codes.mean)
+    return GraphPath.load(
+        path.arrays(), store, codes, ties, offsets, np.empty(0), (coarse, centres)
     )
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fanns.bit_codes import BitCodes
+from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
 from fanns.errors import CorruptIndexError, InputError
-from fanns.kernels.graph_search import ONE_HOP, TWO_HOP, check_links, search_graph
+from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
+from fanns.kernels.graph_search import check_links, search_graph, search_graph_records
 from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import Answers, Budget, RowSet, no_answers
@@ -19,6 +22,12 @@ from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
 from fanns.vectors import DenseVectors
 
 __all__ = ["ONE_HOP", "TWO_HOP", "GraphParameters", "GraphPath"]
+
+FEWEST_BITS = 2
+"""Records of fewer bits a dimension are too coarse: a walk on one bit takes twice the codes."""
+
+MOST_CLUSTERS = 65_536
+"""Above this, two bytes do not tell a row's cluster, and walks go by int8 codes."""
 
 MOST_PLACES = 512
 """Above this, links would not fit the walk's buffers."""
@@ -81,18 +90,29 @@ class GraphPath:
         codes: Int8Codes,
         ties: Array,
         bounds: Array,
+        bits: tuple[BitCodes, Centroids] | None = None,
     ) -> None:
         self.links = frozen(links)
         self.entries = frozen(entries)
         self._n, self._places = self.links.shape
         self._scratch = _Scratch()
+        self._records: tuple[Any, ...] = ()
+        near: tuple[Array, Array, Array] = (codes.codes, codes.scale, codes.square)
+        standing = self.entries
+        if bits is not None and bits[0].bits >= FEWEST_BITS and len(bits[1]) <= MOST_CLUSTERS:
+            coarse, centres = bits
+            near = (centres.codes, centres.scale, centres.square)
+            sizes = np.diff(centres.bounds)
+            standing = np.flatnonzero(sizes > 0)
+            owners = np.arange(len(standing), dtype=np.uint16)
+            cluster_of = frozen(np.repeat(owners, sizes[standing]))
+            held = (coarse.records, coarse.factors, coarse.signs)
+            self._records = (*held, coarse.bits, cluster_of)
         self._arrays = (
             self.links,
             bounds,
             self.entries,
-            frozen(codes.codes[entries]),
-            frozen(codes.scale[entries]),
-            frozen(codes.square[entries]),
+            *(frozen(array[standing]) for array in near),
             codes.codes,
             codes.scale,
             codes.square,
@@ -164,8 +184,12 @@ class GraphPath:
         ties: Array,
         cluster_offsets: Array,
         centroids: Array,
+        bits: tuple[BitCodes, Centroids] | None = None,
     ) -> GraphPath:
         """A graph from what `arrays` gave; every row number in it is checked.
+
+        With `bits`, codes of at least FEWEST_BITS a dimension and the clusters that they are
+        relative to, walks go by these.
 
         Raises:
             CorruptIndexError: an array has the wrong shape or type, or a row number out of range.
@@ -190,7 +214,7 @@ class GraphPath:
             raise CorruptIndexError(
                 f"graph/links: row {wrong} links to a row outside 0..{n - 1}; rebuild the index"
             )
-        return cls(links, entries, vectors, codes, ties, bounds)
+        return cls(links, entries, vectors, codes, ties, bounds, bits)
 
     def search(
         self,
@@ -214,14 +238,16 @@ class GraphPath:
         beam = ef if ef > k else k
         keys = beam if mode == TWO_HOP or everything else beam + n
         held = self._scratch.held
-        if len(held[1]) < keys or len(held[2]) < MOST_FRESH + places + beam:
-            held = self._scratch.grown(2 * (n + 63 >> 6), keys, MOST_FRESH + places + beam)
-        search_graph(
+        rows = 2 * MOST_FRESH + places + beam
+        if len(held[1]) < keys or len(held[2]) < rows:
+            held = self._scratch.grown(2 * (n + 63 >> 6), keys, rows)
+        given: Any = (
             queries,
             everything,
             _NO_WORDS if everything else selection.words(),
             count,
             *self._arrays,
+            *self._records,
             mode,
             beam,
             min(max(rerank, k), beam),
@@ -231,6 +257,10 @@ class GraphPath:
             *held,
             *answers,
         )
+        if self._records:
+            search_graph_records(*given)
+        else:
+            search_graph(*given)
         return answers
 
     def arrays(self) -> dict[str, npt.NDArray[np.int32]]:
