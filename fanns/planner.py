@@ -10,7 +10,8 @@ bits pick a shortlist, long enough for the recall target, which int8 and full pr
 Cost of clusters = fixed + clusters * ns per cluster + rows * ns per row, for as many passing rows
 as the calibration says are enough at this selectivity, k and recall target.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
-walk at this selectivity and recall target (log-log interpolation between calibrated points).
+walk at this selectivity and recall target (log-log interpolation between calibrated points), and
+under a filter the look at the pass-rate near the query that comes before.
 All are predictions of one thread's time; the constants come from `calibration`.
 """
 
@@ -136,6 +137,8 @@ def graph_plan(
     codes *= stretch
     shortlist = min(calibration.shortlist(k, target), beam)
     predicted = curve.fixed_ns + codes * curve.code_ns
+    if selectivity < 1.0:
+        predicted += calibration.lift_ns
     label = f"graph {curve.name}"
     return Plan("graph", label, GraphParameters(curve.mode, beam, shortlist, 0), predicted, codes)
 

@@ -7,15 +7,16 @@ when the nearer clusters hold fewer passing rows than are enough.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fanns.calibration.model import TARGETS, ClusterModel, Needs
 from fanns.calibration.samples import MOST, Bench, Trial, reached, recalls
-from fanns.paths import Budget
+from fanns.calibration.timing import TURNS, Job, Timed
+from fanns.paths import Answers, Budget
 from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
 from fanns.selection import Selection
 
@@ -38,6 +39,8 @@ TIMED = (
     (0.02, 200),
     (0.02, 900),
 )
+# Of small segments, which are scanned whole anyway; rounded from measurements on one core.
+DEFAULT_TIMES = (12_000.0, 60.0, 6.0, 3.0)
 
 
 def model(
@@ -45,26 +48,22 @@ def model(
     every: Sequence[Trial],
     hard: Sequence[Trial],
     shortlist: int,
-    rng: np.random.Generator,
 ) -> ClusterModel:
-    """The model of a segment's clusters from trials at many shares.
+    """The model of a segment's clusters from trials at many shares, its times still to be taken.
 
     Args:
         segment: its path of clusters, centroids and vectors.
         every: the trials; the first has all rows.
         hard: those on which estimates are tried.
-        shortlist: rows that are compared in full precision while time is taken.
-        rng: of the rows that pass then.
+        shortlist: rows that are compared in full precision.
     """
     count = len(segment.centroids)
     slacks = _slacks(segment, hard) if segment.has_bits else (NO_ESTIMATES,) * len(TARGETS)
     near, far = (
         _needs(segment, [one for one in every if one.far == side]) for side in (False, True)
     )
-    chosen = max((slack for slack in slacks if slack >= 0), default=NO_ESTIMATES)
-    times = _times(segment, every[0].queries, ClusterParameters((), 0, shortlist, chosen), rng)
     share = _exact_share(segment, every[0], shortlist)
-    return ClusterModel(count, slacks, near, far, *times, share)
+    return ClusterModel(count, slacks, near, far, *DEFAULT_TIMES, share)
 
 
 def fitted(
@@ -160,39 +159,52 @@ def _exact_share(segment: Bench, one: Trial, shortlist: int) -> float:
     return float(found.work[:, 0].mean() / segment.n)
 
 
-def _times(
-    segment: Bench, queries: np.ndarray, parameters: ClusterParameters, rng: np.random.Generator
-) -> tuple[float, float, float, float]:
-    """Nanoseconds per search, per cluster, per passing row, and per row where they are dense.
+class ClusterKey(NamedTuple):
+    """A scan of clusters that is timed: a share of the rows passes, and so many are enough."""
 
-    By least relative squares.
+    share: float
+    enough: int
+
+
+def jobs(
+    segment: Bench, queries: np.ndarray, shortlist: int, slack: float, rng: np.random.Generator
+) -> dict[ClusterKey, Job]:
+    """The searches whose times tell what clusters and rows cost."""
+    kept: dict[float, list[Selection]] = {}
+
+    def job(key: ClusterKey) -> Job:
+        if key.share not in kept:
+            masks = [rng.random(segment.n) < key.share for _ in range(TURNS)]
+            kept[key.share] = [Selection.from_mask(mask) for mask in masks]
+        selections, enough = kept[key.share], float(key.enough)
+        parameters = ClusterParameters((enough,), enough, shortlist, slack)
+
+        def run(turn: int) -> Answers:
+            query, selection = queries[turn % len(queries)][None], selections[turn]
+            path = segment.scan_clusters
+            found: Answers = path.search(query, selection, 10, parameters, Budget())
+            return found
+
+        return run
+
+    wanted = [ClusterKey(*one) for one in TIMED if one[0] * segment.n >= 2 * one[1]]
+    return {key: job(key) for key in wanted}
+
+
+def times(taken: Mapping[Any, Timed], n: int, count: int) -> tuple[float, float, float, float]:
+    """Nanoseconds per search, per cluster of `count`, per passing row, and per row where they are
+    dense; by least relative squares.
     """
-    rows, taken = [], []
-    count = len(segment.centroids)
-    for share, enough in TIMED:
-        if share * segment.n < 2 * enough:
-            continue
-        # Rows of its own for each, or caches would make it cheap; made before, or they are empty.
-        masks = [rng.random(segment.n) < share for _ in queries[:12]]
-        selections = [Selection.from_mask(mask) for mask in masks]
-        clocks = []
-        for query, selection in zip(queries, selections, strict=False):
-            selection.words()
-            begun = time.thread_time_ns()
-            chosen = parameters._replace(near=(float(enough),), far=float(enough))
-            segment.scan_clusters.search(query[None], selection, 10, chosen, Budget())
-            clocks.append(time.thread_time_ns() - begun)
-        dense = enough if share >= DENSE_SHARE else 0
-        visits = min(enough * count / (share * segment.n), count)
-        rows.append((1.0, visits, enough - dense, dense))
-        taken.append(float(np.median(clocks)))
+    rows, spent = [], []
+    for key, one in taken.items():
+        if isinstance(key, ClusterKey):
+            dense = key.enough if key.share >= DENSE_SHARE else 0
+            visits = min(key.enough * count / (key.share * n), count)
+            rows.append((1.0, visits, key.enough - dense, dense))
+            spent.append(one.ns)
     if len(rows) < 6:
         return DEFAULT_TIMES
-    weights = 1.0 / np.array(taken)
+    weights = 1.0 / np.array(spent)
     fitted, *_ = np.linalg.lstsq(np.array(rows) * weights[:, None], np.ones(len(rows)), rcond=None)
     fixed, visit, row, dense_ns = (float(value) for value in fitted)
     return max(fixed, 5_000.0), max(visit, 20.0), max(row, 1.0), max(dense_ns, 0.5)
-
-
-# Of small segments, which are scanned whole anyway; rounded from measurements on one core.
-DEFAULT_TIMES = (12_000.0, 60.0, 6.0, 3.0)

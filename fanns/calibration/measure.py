@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fanns.calibration import clusters, scans, walks
 from fanns.calibration.model import TARGETS, Calibration, Curve
 from fanns.calibration.samples import Bench, Trial, trials
+from fanns.calibration.timing import Job, timed
+from fanns.paths.clusters import NO_ESTIMATES
 
 # Shares of the rows that pass, and the rows that must do so.
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
@@ -49,20 +52,35 @@ def measure(
         for s in SHARES
         if s == 1.0 or s * segment.n >= FEWEST * k
     }
-    costs = scans.scan_costs(segment, queries, rng)
     depths = scans.depths(segment, known[1.0][0], k)
     # Rows that lie far from a query stand close together, as estimates see them.
     hard = known[1.0] + [one for s in FAR_SHARES for one in known.get(s, []) if one.far]
-    bits, bit_depths = None, (0.0,) * len(TARGETS)
+    bit_depths = (0.0,) * len(TARGETS)
     if segment.has_bits:
-        bits = scans.bit_costs(segment, queries, rng)
         bit_depths = scans.bit_depths(segment, hard, k)
     every = [one for part in known.values() for one in part]
     shortlist = max(k + 8, math.ceil(max(depths) * k))
-    model = clusters.model(segment, every, hard, shortlist, rng)
+    model = clusters.model(segment, every, hard, shortlist)
+    slack = max((one for one in model.slacks if one >= 0), default=NO_ESTIMATES)
+    jobs: dict[Any, Job] = {**scans.jobs(segment, queries, rng)}
+    jobs |= clusters.jobs(segment, queries, shortlist, slack, rng)
+    if segment.graph is not None:
+        jobs |= walks.jobs(segment, queries, shortlist, rng)
+    taken = timed(jobs)
+    model = model.timed(*clusters.times(taken, segment.n, model.clusters))
     model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
     if segment.graph is not None:
         tell = progress or (lambda done, total: None)
-        curves = walks.curves(segment, known, k, shortlist, tell)
-    return Calibration(source, k, costs, depths, curves, bits, bit_depths, model)
+        curves = walks.curves(segment, known, k, shortlist, taken, tell)
+    return Calibration(
+        source,
+        k,
+        scans.scan_costs(taken, segment.n),
+        depths,
+        curves,
+        scans.bit_costs(taken, segment.n) if segment.has_bits else None,
+        bit_depths,
+        model,
+        taken[walks.LIFT].ns if walks.LIFT in taken else 0.0,
+    )

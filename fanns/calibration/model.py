@@ -13,7 +13,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fanns.errors import CorruptIndexError
@@ -152,6 +152,10 @@ class ClusterModel:
     dense_ns: float
     exact_share: float = 1.0
 
+    def timed(self, fixed: float, visit: float, row: float, dense: float) -> ClusterModel:
+        """The same with other times, nanoseconds."""
+        return replace(self, fixed_ns=fixed, visit_ns=visit, row_ns=row, dense_ns=dense)
+
     def slack(self, target: float) -> float | None:
         """Standard errors for a recall target; None where estimates miss it."""
         column = column_of(target)
@@ -185,6 +189,7 @@ class Calibration:
     `depths[j]` is the shortlist, as a multiple of k, that the int8 scan needs for `TARGETS[j]`;
     `bit_depths[j]` the same for the estimates of codes of few bits, 0 where none was enough. The
     `exact_ns` of `bits` is that of a row of the shortlist. `clusters` is None where there are none.
+    `lift_ns`: what a look at the pass-rate near a query costs, which precedes a filtered walk.
     """
 
     source: str
@@ -195,6 +200,7 @@ class Calibration:
     bits: Costs | None = None
     bit_depths: tuple[float, ...] = ()
     clusters: ClusterModel | None = None
+    lift_ns: float = 0.0
 
     def shortlist(self, k: int, target: float) -> int:
         """Codes to rerank in full precision for k results at a recall target."""
@@ -242,6 +248,7 @@ class Calibration:
                 None if raw["bits"] is None else Costs(**raw["bits"]),
                 tuple(raw["bit_depths"]),
                 None if raw["clusters"] is None else _cluster_model(raw["clusters"]),
+                float(raw["lift_ns"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
@@ -305,4 +312,5 @@ DEFAULT = Calibration(
             ),
         ),
     ),
+    lift_ns=15_000.0,
 )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fanns.calibration.model import TARGETS, Costs
 from fanns.calibration.samples import Bench, Trial, reached, recalls
-from fanns.paths import Budget
+from fanns.calibration.timing import TURNS, Job, Timed
+from fanns.paths import Answers, Budget
 from fanns.paths.scan import ScanParameters
 from fanns.selection import Selection
 
-# Shortlists of estimates by few bits that are tried, as multiples of k.
+# The shorter of two shortlists of estimates that are timed; those tried, as multiples of k.
+SHORT = 40
 BIT_DEPTHS = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 
 
@@ -56,52 +58,75 @@ def _bit_depths(segment: Bench, one: Trial, k: int) -> tuple[float, ...]:
     return tuple(out)
 
 
-def scan_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
-    """The line through two sizes of the int8 scan, and through two in full precision."""
-    few, many = max(1, segment.n // 100), max(1, segment.n // 8)
+class ScanKey(NamedTuple):
+    """A scan that is timed: of `size` random rows."""
 
-    def timed(size: int, shortlist: int) -> float:
-        return scan_time(segment, queries, rng, size, ScanParameters(shortlist))
+    size: int
+    parameters: ScanParameters
+
+
+def jobs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> dict[ScanKey, Job]:
+    """The scans whose times tell the costs of scans: of two sizes by each kind of codes."""
+    few, many = _sizes(segment.n)
+    wanted = [ScanKey(size, ScanParameters(rerank)) for size in (few, many) for rerank in (40, 0)]
+    if segment.has_bits:
+        few, many, short, long = _bit_sizes(segment.n)
+        for size, bits in ((few, short), (many, short), (many, long)):
+            wanted.append(ScanKey(size, ScanParameters(0, bits=bits)))
+    lists = {
+        size: [
+            Selection.from_rows(
+                np.sort(rng.choice(segment.n, size, replace=False)).astype(np.int32), segment.n
+            )
+            for _ in range(TURNS)
+        ]
+        for size in sorted({key.size for key in wanted})
+    }
+
+    def job(key: ScanKey) -> Job:
+        chosen = lists[key.size]
+
+        def run(turn: int) -> Answers:
+            query = queries[turn % len(queries)][None]
+            found: Answers = segment.scan.search(query, chosen[turn], 10, key.parameters, Budget())
+            return found
+
+        return run
+
+    return {key: job(key) for key in wanted}
+
+
+def scan_costs(times: Mapping[Any, Timed], n: int) -> Costs:
+    """The line through two sizes of the int8 scan, and through two in full precision."""
+    few, many = _sizes(n)
+
+    def of(size: int, shortlist: int) -> float:
+        return times[ScanKey(size, ScanParameters(shortlist))].ns
 
     span = max(many - few, 1)
-    code_ns = max((timed(many, 40) - timed(few, 40)) / span, 1.0)
-    exact_ns = max((timed(many, 0) - timed(few, 0)) / span, 1.0)
-    fixed = max(timed(few, 40) - few * code_ns, 1_000.0)
-    return Costs(fixed, code_ns, exact_ns)
+    code_ns = max((of(many, 40) - of(few, 40)) / span, 1.0)
+    exact_ns = max((of(many, 0) - of(few, 0)) / span, 1.0)
+    return Costs(max(of(few, 40) - few * code_ns, 1_000.0), code_ns, exact_ns)
 
 
-def bit_costs(segment: Bench, queries: np.ndarray, rng: np.random.Generator) -> Costs:
+def bit_costs(times: Mapping[Any, Timed], n: int) -> Costs:
     """The plane through two sizes of the scan of bits, with two lengths of shortlist."""
-    few, many = max(1, segment.n // 50), max(1, segment.n // 8)
-    short, long = 40, 40 + few // 4
+    few, many, short, long = _bit_sizes(n)
 
-    def timed(size: int, shortlist: int) -> float:
-        return scan_time(segment, queries, rng, size, ScanParameters(0, bits=shortlist))
+    def of(size: int, shortlist: int) -> float:
+        return times[ScanKey(size, ScanParameters(0, bits=shortlist))].ns
 
-    code_ns = max((timed(many, short) - timed(few, short)) / max(many - few, 1), 1.0)
-    row_ns = max((timed(many, long) - timed(many, short)) / (long - short), 1.0) if few > 3 else 100
-    fixed = max(timed(few, short) - few * code_ns - short * row_ns, 1_000.0)
-    return Costs(fixed, code_ns, float(row_ns))
+    code_ns = max((of(many, short) - of(few, short)) / max(many - few, 1), 1.0)
+    row_ns = max((of(many, long) - of(many, short)) / (long - short), 1.0) if few > 3 else 100.0
+    return Costs(max(of(few, short) - few * code_ns - short * row_ns, 1_000.0), code_ns, row_ns)
 
 
-def scan_time(
-    segment: Bench,
-    queries: np.ndarray,
-    rng: np.random.Generator,
-    size: int,
-    parameters: ScanParameters,
-) -> float:
-    """Nanoseconds of a scan of `size` random rows, one query at a time; the median.
+def _sizes(n: int) -> tuple[int, int]:
+    """Few and many rows."""
+    return max(1, n // 100), max(1, n // 8)
 
-    Every query gets rows of its own: what the caches still hold would look three times cheaper.
-    """
-    taken = []
-    lists = [
-        np.sort(rng.choice(segment.n, size, replace=False)).astype(np.int32) for _ in queries[:12]
-    ]
-    selections = [Selection.from_rows(rows, segment.n) for rows in lists]
-    for query, selection in zip(queries, selections, strict=False):
-        begun = time.thread_time_ns()
-        segment.scan.search(query[None], selection, 10, parameters, Budget())
-        taken.append(time.thread_time_ns() - begun)
-    return float(np.median(taken))
+
+def _bit_sizes(n: int) -> tuple[int, int, int, int]:
+    """Few and many rows, a short and a long list of the best of them."""
+    few = max(1, n // 50)
+    return few, max(1, n // 8), SHORT, SHORT + few // 4

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fanns.calibration.model import ONE_HOP, TARGETS, TWO_HOP, Curve
 from fanns.calibration.samples import Bench, Trial, reached, recalls
-from fanns.paths import Budget
+from fanns.calibration.timing import TURNS, Job, Timed
+from fanns.paths import Answers, Budget
 from fanns.paths.graph import GraphParameters
+from fanns.selection import Selection
 
 QUERIES = 128
 BEAMS = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 112, 160, 224, 320, 448, 640)
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
+TIMED = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1)}
+TIMED_BEAMS = (20, 68)
+LIFT = "lift"
+# Fixed part and slope on segments too small to be timed.
+SMALL = (15_000.0, 150.0)
 GRIDS = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1, 0.05, 0.02)}
 
 
+class WalkKey(NamedTuple):
+    """A walk that is timed, among a share of the rows."""
+
+    mode: int
+    share: float
+    beam: int
+
+
 def ladder(
-    segment: Bench,
-    one: Trial,
-    mode: int,
-    k: int,
-    shortlist: int,
-    times: list[tuple[float, float]],
+    segment: Bench, one: Trial, mode: int, k: int, shortlist: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The narrowest beam per target and the codes it compared; 0 where none reached it."""
     one = one.head(QUERIES)
@@ -38,13 +48,10 @@ def ladder(
         if beam < k:
             continue
         parameters = GraphParameters(mode, beam, min(shortlist, beam), 0)
-        begun = time.thread_time_ns()
         found = segment.graph.search(queries, selection, k, parameters, Budget())
-        took = (time.thread_time_ns() - begun) / len(queries)
         shares = recalls(found, truth)
         # Reading a list of links costs a walk as much as comparing a code, and counts as one.
         compared = float((found.work[:, 0] + found.work[:, 3]).mean())
-        times.append((compared, took))
         for j, target in enumerate(TARGETS):
             if beams[j] == 0 and reached(shares, target):
                 beams[j], codes[j] = beam, compared
@@ -53,8 +60,48 @@ def ladder(
     return beams, codes
 
 
+def jobs(
+    segment: Bench, queries: np.ndarray, shortlist: int, rng: np.random.Generator
+) -> dict[WalkKey | str, Job]:
+    """The walks whose times tell what codes cost them, and the look at the lift before (LIFT)."""
+    wanted = [
+        WalkKey(mode, share, beam)
+        for mode, shares in TIMED.items()
+        for share in shares
+        for beam in TIMED_BEAMS
+        if share * segment.n >= 2 * beam
+    ]
+    kept = {
+        share: [
+            Selection.all(segment.n)
+            if share == 1.0
+            else Selection.from_mask(rng.random(segment.n) < share)
+            for _ in range(TURNS)
+        ]
+        for share in sorted({key.share for key in wanted})
+    }
+
+    def walk(key: WalkKey) -> Job:
+        parameters = GraphParameters(key.mode, key.beam, min(shortlist, key.beam), 0)
+
+        def run(turn: int) -> Answers:
+            query, selection = queries[turn % len(queries)][None], kept[key.share][turn]
+            found: Answers = segment.graph.search(query, selection, 10, parameters, Budget())
+            return found
+
+        return run
+
+    def lift(turn: int) -> None:
+        segment.locality.lift(queries[turn % len(queries)][None], kept[0.5][turn])
+
+    made: dict[WalkKey | str, Job] = {key: walk(key) for key in wanted}
+    return made | {LIFT: lift} if 0.5 in kept else made
+
+
 def line(times: list[tuple[float, float]]) -> tuple[float, float]:
     """Fixed part and slope, nanoseconds, of walks by their codes (Theil and Sen's estimator)."""
+    if len(times) < 2:
+        return SMALL
     points = np.array(times)
     slope = float(np.median(points[:, 1] / np.maximum(points[:, 0], 1)))
     left, right = np.triu_indices(len(points), 1)
@@ -71,20 +118,27 @@ def curves(
     known: Mapping[float, Sequence[Trial]],
     k: int,
     shortlist: int,
+    taken: Mapping[Any, Timed],
     progress: Callable[[int, int], None],
 ) -> tuple[Curve, ...]:
-    """The curves of all kinds of walks over trials by share."""
+    """The curves of all kinds of walks over trials by share; `taken`: the times of `jobs`."""
     steps = [(mode, s) for mode, grid in GRIDS.items() for s in grid if s in known]
     rows: dict[tuple[int, bool], list[tuple[float, tuple[float, ...], tuple[float, ...]]]] = {}
-    times: dict[tuple[int, bool], list[tuple[float, float]]] = {}
+    costs = {
+        mode: line([(one.work, one.ns) for key, one in taken.items() if _is_of(mode, key)])
+        for mode in GRIDS
+    }
     for done, (mode, s) in enumerate(steps):
         for one in known[s]:
-            taken = times.setdefault((mode, one.far), [])
-            beams, codes = ladder(segment, one, mode, k, shortlist, taken)
+            beams, codes = ladder(segment, one, mode, k, shortlist)
             point = (s, tuple(beams.tolist()), tuple(codes.tolist()))
             rows.setdefault((mode, one.far), []).append(point)
         progress(done + 1, len(steps))
     return tuple(
-        Curve(*kind, *line(times[kind]), *(tuple(part) for part in zip(*points, strict=True)))
+        Curve(*kind, *costs[kind[0]], *(tuple(part) for part in zip(*points, strict=True)))
         for kind, points in rows.items()
     )
+
+
+def _is_of(mode: int, key: Any) -> bool:
+    return isinstance(key, WalkKey) and key.mode == mode
