@@ -16,7 +16,7 @@ from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
 from fanns.cli_options import NOT_NEEDED
 from fanns.cli_query import check, query
-from fanns.cli_write import add, delete, upsert
+from fanns.cli_write import add, delete, update, upsert
 from fanns.errors import CorruptIndexError, FannsError, FilterError, NotAnIndexError
 
 FAILED, USAGE, CORRUPT, INTERRUPTED = 1, 2, 3, 130
@@ -64,7 +64,20 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "fanns", "_FANNS_COMPLETE").source())
 
 
-for _command in (build, query, add, upsert, delete, info, check, verify, warmup, demo, bench):
+for _command in (
+    build,
+    query,
+    add,
+    upsert,
+    update,
+    delete,
+    info,
+    check,
+    verify,
+    warmup,
+    demo,
+    bench,
+):
     cli.add_command(_command)
 
 

@@ -65,7 +65,7 @@ def filter_options(command: Command) -> Command:
             "params",
             multiple=True,
             metavar="NAME=VALUE",
-            callback=_parse_params,
+            callback=parse_values,
             help="Value of a :NAME in the filter; JSON where it parses as JSON, else text. "
             "Text that looks like a number needs its quotes: -p 'y=\"2020\"'.",
         ),
@@ -75,7 +75,8 @@ def filter_options(command: Command) -> Command:
     return command
 
 
-def _parse_params(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+def parse_values(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE options by name; a value that is no JSON is text."""
     params: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""The commands that change an index: add, upsert, delete."""
+"""The commands that change an index: add, upsert, delete, update."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import INDEX, filter_options, names, progress, quiet_option, say
+from fanns.cli_options import (
+    INDEX,
+    filter_options,
+    names,
+    parse_values,
+    progress,
+    quiet_option,
+    say,
+)
 from fanns.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,6 +92,45 @@ def delete(
         keys = None if ids is None else keys_of(opened, ids)
         count = opened.delete(ids=keys, where=where, params=params, nulls=nulls)
         say(f"deleted {count:,} of {len(opened) + count:,} rows", quiet)
+
+
+@click.command()
+@INDEX
+@IDS
+@filter_options
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    required=True,
+    metavar="COLUMN=VALUE",
+    callback=parse_values,
+    help="The new value of a column; JSON where it parses as JSON (null, lists), else text.",
+)
+@quiet_option
+def update(
+    index: Path,
+    ids: list[str] | None,
+    where: str | None,
+    params: dict[str, Any],
+    nulls: str | None,
+    values: dict[str, Any],
+    quiet: bool,
+) -> None:
+    """Give attributes of rows new values, by ids or by a filter.
+
+    Vectors are not touched. --where TRUE updates every row.
+
+    \b
+    fanns update papers.fanns --where "doi IS NULL" --set versions=1 --set comments=null
+    """
+    import fanns
+
+    check_choice(ids, where)
+    with fanns.open(index, mode="w") as opened:
+        keys = None if ids is None else keys_of(opened, ids)
+        count = opened.update(set=values, ids=keys, where=where, params=params, nulls=nulls)
+        say(f"updated {count:,} of {len(opened):,} rows", quiet)
 
 
 def check_choice(ids: list[str] | None, where: str | None) -> None:

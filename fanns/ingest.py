@@ -281,7 +281,7 @@ def _roles(
             if name in taken:
                 raise InputError(f"{role}: {name!r} is the {taken[name]} column; leave it out here")
     if attributes is None and store is None:
-        texts = [name for name in free if _stored_by_default(table, name)]
+        texts = [name for name in free if stored_by_default(table, name)]
         return [name for name in free if name not in texts], texts
     indexed, kept = set(attributes or ()), set(store or ())
     if both := [name for name in free if name in indexed and name in kept]:
@@ -299,7 +299,8 @@ def _listed(role: str, names: Sequence[str] | None) -> Sequence[str]:
     return names or ()
 
 
-def _stored_by_default(table: pa.Table, name: str) -> bool:
+def stored_by_default(table: pa.Table, name: str) -> bool:
+    """Whether a column holds long texts or further vectors, which are not indexed unasked."""
     kind = table.schema.field(name).type
     if pa.types.is_fixed_size_list(kind):
         return bool(pa.types.is_floating(kind.value_type))

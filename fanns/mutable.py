@@ -14,12 +14,14 @@ from typing import Any
 
 from fanns.adding import insertion
 from fanns.building import Recipe
+from fanns.columns_changing import column_added, column_dropped, column_indexed
 from fanns.deleting import burial, chosen
 from fanns.errors import InputError, StorageError
 from fanns.persistence import refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
 from fanns.storage import Directory
+from fanns.updating import updates
 from fanns.writing import Change, apply
 
 Progress = Callable[[str, int, int], None]
@@ -123,6 +125,79 @@ class Mutable:
             if count:
                 self._commit(snapshot, burial(snapshot.segments, doomed, self._recipe))
             return count
+
+    def update(
+        self,
+        *,
+        set: Mapping[str, Any],
+        ids: Any = None,
+        where: Any = None,
+        params: Mapping[str, Any] | None = None,
+        nulls: str | None = None,
+    ) -> int:
+        """Give attributes of rows new values, by ids or by a filter; vectors are not touched.
+
+        The columns named are written anew for every segment that has such rows: some 0.1 s for a
+        million rows each, however few rows change, so update many in one call.
+
+        Args:
+            set: by column a value for all rows (None: null), or an array, column or list with one
+                per row: in the order of `ids`, or of `rows(where)`. For a list column a flat list
+                is one value, a list of lists one per row.
+            ids: an id, or many; unknown ones are left out, unless there is a value per row.
+            where, params, nulls: a filter, as for `search`; "TRUE" means every row.
+
+        Returns:
+            How many rows were updated.
+
+        Raises:
+            InputError: values of another type than the column's, or of another number; the id or
+                the vector was named (`upsert` replaces rows). UnknownColumnError, FilterError.
+            StorageError: the index was opened for reading, or cannot be written.
+        """
+        with self._writing:
+            snapshot = self._writable()
+            change, count = updates(snapshot, self._recipe, set, ids, where, params, nulls)
+            if change is not None:
+                self._commit(snapshot, change)
+            return count
+
+    def add_column(self, name: str, values: Any, *, index: bool | None = None) -> None:
+        """Add a column: a value for each row in the order of `ids()`, or one for all.
+
+        Filters prepared before are to be prepared again.
+
+        Args:
+            values: an array, column or list; its Arrow type is the column's.
+            index: whether filters on it have an index; default: unless it holds long texts.
+
+        Raises:
+            InputError: the name is taken, or the values are not one per row, or of no type that
+                columns have. StorageError: as for `add`.
+        """
+        with self._writing:
+            snapshot = self._writable()
+            self._commit(snapshot, column_added(snapshot, self._recipe, name, values, index))
+
+    def drop_column(self, name: str) -> None:
+        """Take a column out of the index; its bytes go with `compact(erase=True)`, or are gone.
+
+        Raises:
+            InputError: it is the id or the vector. UnknownColumnError. StorageError: as for `add`.
+        """
+        with self._writing:
+            snapshot = self._writable()
+            self._commit(snapshot, column_dropped(snapshot, self._recipe, name))
+
+    def index_column(self, name: str) -> None:
+        """Give a column that is only stored an index, which filters use from then on.
+
+        Raises:
+            InputError: it has one. UnknownColumnError. StorageError: as for `add`.
+        """
+        with self._writing:
+            snapshot = self._writable()
+            self._commit(snapshot, column_indexed(snapshot, self._recipe, name))
 
     def refresh(self) -> bool:
         """Go on to the last state that the writer has committed; whether there was a newer one.

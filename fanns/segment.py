@@ -35,7 +35,7 @@ from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
-from fanns.segment_arrays import STORED, FileArrays, Part
+from fanns.segment_arrays import STORED, FileArrays, Part, stored_table
 from fanns.selection import Selection
 from fanns.stored_segment import SegmentFiles
 from fanns.transforms import TOLERANCE, Projected, Reduction
@@ -95,7 +95,7 @@ class Segment:
             CorruptIndexError: the description lacks something.
         """
         try:
-            return cls(files.meta, schema, FileArrays(files), lambda: files.table(STORED))
+            return cls(files.meta, schema, FileArrays(files), lambda: stored_table(files))
         except (KeyError, TypeError) as error:
             raise CorruptIndexError(f"segment {files.id}: description lacks {error}") from error
 
@@ -131,7 +131,7 @@ class Segment:
     ) -> Segment:
         """The same, over its files."""
         arrays = FileArrays(files)
-        return self.edited(files.meta, schema, arrays, lambda: files.table(STORED), changed)
+        return self.edited(files.meta, schema, arrays, lambda: stored_table(files), changed)
 
     @property
     def rows(self) -> int:

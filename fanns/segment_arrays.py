@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pyarrow as pa
 
 from fanns.stored_segment import SegmentFiles
 
@@ -45,3 +46,12 @@ class Part(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def stored_table(files: SegmentFiles) -> pa.Table:
+    """The columns of a stored segment that are kept for display; a table of none where it has none.
+
+    Raises:
+        CorruptIndexError: the table is damaged.
+    """
+    return files.table(STORED) if STORED in files.table_names() else pa.table({})

@@ -315,6 +315,25 @@ def test_add_and_upsert(call: Any, index: str, folder: Path, tmp_path: Path) -> 
     assert code == 0 and f"added 1 rows, {ROWS:,} in all" in err
 
 
+def test_update(call: Any, index: str, tmp_path: Path) -> None:
+    path = tmp_path / "copy.fanns"
+    with fanns.open(index) as opened:
+        opened.save(path)
+        some = [str(key) for key in opened.ids()[:2]]
+        old = opened.count("versions > 1")
+    new = ["--set", "versions=77", "--set", "doi=null", "--set", 'categories=["x", "y"]']
+    code, out, err = call("update", path, "--where", "versions > :v", "-p", "v=1", *new)
+    assert (code, out) == (0, "") and f"updated {old:,} of {ROWS:,} rows" in err
+    assert call("update", path, "--ids", ",".join(some), "--set", "comments=none of it")[0] == 0
+    with fanns.open(path) as opened:
+        where = "versions = 77 AND doi IS NULL AND list_has_all(categories, ['x', 'y'])"
+        assert opened.count(where) == old
+        assert opened.count("comments = 'none of it'") == 2
+    code, _, err = call("update", path, "--where", "TRUE", "--set", "versions=many")
+    assert code == 1 and "'versions' is" in err
+    assert call("update", path, "--where", "TRUE")[0] == 2
+
+
 def test_delete_by_integers(call: Any, tmp_path: Path) -> None:
     vectors = np.eye(8, dtype=np.float32)
     fanns.Index.build({"embedding": vectors}, path=tmp_path / "x", calibration="default")

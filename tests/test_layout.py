@@ -39,7 +39,7 @@ FLOORS = [
         "index segment segment_* building prepared requests execution persistence",
         "listing checking hits tuning",
         "line_hits quick quick_batch quick_live",
-        "mutable writing adding deleting gathering",
+        "mutable writing adding deleting gathering updating columns_changing column_values",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],
