@@ -229,9 +229,13 @@ def check_rows(ingest: Ingest, metric: str, threads: int) -> None:
 
 
 def make_segment(
-    recipe: Recipe, ingest: Ingest, queries: Any, progress: Progress | None
+    recipe: Recipe,
+    ingest: Ingest,
+    queries: Any,
+    progress: Progress | None,
+    calibration: Calibration | None = None,
 ) -> Segment:
-    """Build one segment by the recipe, calibrated on sample queries or stand-ins."""
+    """Build one segment by the recipe, calibrated on sample queries or stand-ins, or as given."""
     vectors, reduction = ingest.vectors, None
     if recipe.reduce != "off":
         if progress is not None:
@@ -272,7 +276,7 @@ def make_segment(
         recipe.metric,
         seed=recipe.seed,
         threads=recipe.threads,
-        calibration=calibrate,
+        calibration=calibrate if calibration is None else calibration,
         bits=recipe.bits,
         progress=progress,
     )

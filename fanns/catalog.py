@@ -328,6 +328,20 @@ class CatalogWriter:
                 connection.execute("UPDATE state SET value = ? WHERE key = 'settings'", (text,))
             self._stamp(connection)
 
+    def scrub(self) -> None:
+        """Leaves nothing in the file, or in its log, but what the catalog says now.
+
+        Raises:
+            StorageError: a reader kept the log for longer than the wait.
+        """
+        with self._guard, described(self.path):
+            self._connection.execute("VACUUM")
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StorageError(
+                f"a reader keeps {self.path}-wal from being emptied; erase again when it is done"
+            )
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._connection.execute("BEGIN IMMEDIATE")

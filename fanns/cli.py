@@ -16,7 +16,7 @@ from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
 from fanns.cli_options import NOT_NEEDED
 from fanns.cli_query import check, query
-from fanns.cli_write import add, delete, update, upsert
+from fanns.cli_write import add, compact, delete, update, upsert
 from fanns.errors import CorruptIndexError, FannsError, FilterError, NotAnIndexError
 
 FAILED, USAGE, CORRUPT, INTERRUPTED = 1, 2, 3, 130
@@ -71,6 +71,7 @@ for _command in (
     upsert,
     update,
     delete,
+    compact,
     info,
     check,
     verify,

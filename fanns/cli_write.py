@@ -1,4 +1,4 @@
-"""The commands that change an index: add, upsert, delete, update."""
+"""The commands that change an index: add, upsert, update, delete, compact."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from fanns.errors import InputError
 if TYPE_CHECKING:
     from fanns import Index
 
+FAILED = 1
 IDS = click.option("--ids", callback=names, metavar="A,B", help="The rows with these ids.")
 
 
@@ -131,6 +132,46 @@ def update(
         keys = None if ids is None else keys_of(opened, ids)
         count = opened.update(set=values, ids=keys, where=where, params=params, nulls=nulls)
         say(f"updated {count:,} of {len(opened):,} rows", quiet)
+
+
+@click.command()
+@INDEX
+@click.option(
+    "--erase",
+    is_flag=True,
+    help="Leave nothing in any file of what was deleted, replaced or dropped.",
+)
+@click.option("--full", is_flag=True, help="Merge all segments into one.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="With --erase, seconds to wait for processes that hold erased files.",
+)
+@quiet_option
+def compact(index: Path, erase: bool, full: bool, wait: float, quiet: bool) -> int:
+    """Merge small segments and those with many deleted rows, and give their space back.
+
+    Readers go on meanwhile. With --erase, exit code 1 when processes still hold erased files open;
+    they are named.
+    """
+    import fanns
+
+    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+        told = opened.compact(erase=erase, full=full, wait=wait, progress=report)
+    say(
+        f"compacted {index}: {told.segments_before} segments to {told.segments_after}, "
+        f"{told.bytes_before:,} bytes to {told.bytes_after:,}, "
+        f"{told.removed:,} deleted rows are gone",
+        quiet,
+    )
+    if told.readers:
+        held = ", ".join(map(str, told.readers))
+        click.echo(f"error: erased files are still open in process(es) {held}", err=True)
+        return FAILED
+    if told.readers is None:
+        say("whether readers still hold erased files cannot be told on this system", quiet)
+    return 0
 
 
 def check_choice(ids: list[str] | None, where: str | None) -> None:

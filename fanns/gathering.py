@@ -26,6 +26,8 @@ def gather(
     batches = [_read(recipe, segment, rows) for segment, rows in parts if rows.count]
     if more is not None:
         batches.append(more)
+    elif not batches:
+        batches = [_read(recipe, *parts[0])]
     if len(batches) == 1:
         return batches[0]
     vectors = [batch.vectors for batch in batches]

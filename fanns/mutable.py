@@ -15,9 +15,10 @@ from typing import Any
 from fanns.adding import insertion
 from fanns.building import Recipe
 from fanns.columns_changing import column_added, column_dropped, column_indexed
+from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs
 from fanns.deleting import burial, chosen
 from fanns.errors import InputError, StorageError
-from fanns.persistence import refresh_index
+from fanns.persistence import opened, refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
 from fanns.storage import Directory
@@ -198,6 +199,63 @@ class Mutable:
         with self._writing:
             snapshot = self._writable()
             self._commit(snapshot, column_indexed(snapshot, self._recipe, name))
+
+    def compact(
+        self,
+        *,
+        erase: bool = False,
+        full: bool = False,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+    ) -> CompactReport:
+        """Merge small segments and those with many deleted rows, and give their space back.
+
+        Rows keep their order, and vectors are read back from what the index holds. Searches go on
+        meanwhile; other changes wait. Readers keep the files that they have open, and their space,
+        until they close or `refresh`.
+
+        Args:
+            erase: also build segments anew that have any deleted row, and leave nothing in any
+                file of the directory of what was deleted, replaced or dropped.
+            full: merge all segments into one.
+            wait: with erase, seconds to wait for processes that hold erased files; those that
+                still do are named in the report.
+            progress: called with (stage, done, total).
+
+        Raises:
+            StorageError: the index was opened for reading, or cannot be written. What was merged
+                before stays merged.
+        """
+        with self._writing:
+            before = self._weight(self._writable())
+            following = next_id(self._snapshot) if self._recipe.generated else 0
+            for run in reversed(runs(self._snapshot.segments, full, erase)):
+                self._merge(run, following, progress)
+            readers: tuple[int, ...] | None = ()
+            if erase and self._directory is not None:
+                readers = self._erase(self._directory, wait)
+            return report(before, self._weight(self._snapshot), self._snapshot.rows, readers)
+
+    def _merge(self, run: Sequence[int], next_id: int, progress: Progress | None) -> None:
+        snapshot = self._snapshot
+        change = merge(snapshot.segments, run, self._recipe, next_id, progress)
+        self._commit(snapshot, change)
+
+    def _erase(self, directory: Directory, wait: float) -> tuple[int, ...] | None:
+        """Leave nothing on disk but the present state; the processes that hold more open."""
+        directory.erase()
+        directory.reopen()
+        self._see([opened(files, self._recipe.schema) for files in directory.segments])
+        return held_by(directory.path, wait)
+
+    def _weight(self, snapshot: Snapshot) -> Weight:
+        parts = snapshot.segments
+        if self._directory is not None:
+            nbytes = self._directory.nbytes()
+        else:
+            nbytes = sum(part.array_bytes(name) for part in parts for name in part.arrays)
+            nbytes += sum(part.stored_bytes for part in parts)
+        return Weight(len(parts), nbytes, sum(part.n for part in parts))
 
     def refresh(self) -> bool:
         """Go on to the last state that the writer has committed; whether there was a newer one.

@@ -241,7 +241,9 @@ class Segment:
     def originals(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of rows (int32[m]) as given, [m, d]; reduced ones within their residual."""
         held = self.vectors.vectors[rows]
-        return held if self.reduction is None else self.reduction.decode(held)
+        if self.reduction is None:
+            return np.asarray(held)
+        return self.reduction.decode(held.astype(np.float32, copy=False))
 
     @cached_property
     def codes(self) -> Int8Codes:

@@ -271,6 +271,33 @@ class Directory:
         files.sync_directory(folder)
         return SegmentFiles(self._place, record)
 
+    def erase(self) -> None:
+        """Leaves no byte in the directory that the present state does not use.
+
+        Files with parts that were replaced are written anew, the catalog and its log are emptied of
+        what they said before, left-overs go. Raises StorageError.
+        """
+        rewrites = []
+        for segment in self.segments:
+            names = segment.beside_garbage()
+            if names:
+                arrays = {name: segment.array(name) for name in names}
+                rewrites.append(Rewrite(segment.id, segment.meta, arrays, {}))
+        if rewrites:
+            self.commit(rewrites=rewrites)
+        self._require_writer().scrub()
+        self._remove_orphans()
+
+    def reopen(self) -> None:
+        """Opens every file anew, so that nothing here holds those that are gone."""
+        manifest = self._require_writer().load()
+        self.segments = []
+        self._attach(manifest)
+
+    def nbytes(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.nbytes() for segment in self.segments)
+
     def _withdraw(
         self, writer: CatalogWriter, made: Iterable[Path], records: Sequence[SegmentRecord]
     ) -> None:
@@ -348,7 +375,7 @@ class Directory:
 
         progress(done, total) is called with bytes.
         """
-        total = sum(segment.nbytes() for segment in self.segments)
+        total = self.nbytes()
         done = 0
 
         def report(nbytes: int) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import xxhash
 
 from fanns.arrayfile import (
+    ALIGNMENT,
     CHUNK,
     TABLE,
     ArrayRecord,
@@ -140,6 +141,19 @@ class SegmentFiles:
             for key, record in self._records.items()
             if key == name or key.startswith(f"{name}/")
         )
+
+    def beside_garbage(self) -> list[str]:
+        """The arrays in files that also hold bytes of replaced ones."""
+        names = []
+        for file in self.record.files:
+            own = [one for one in self.record.arrays if one.file == file.name]
+            end, spare = 0, False
+            for one in sorted(own, key=lambda one: (one.offset, one.nbytes)):
+                spare |= one.offset - end >= ALIGNMENT
+                end = one.offset + one.nbytes
+            if spare or file.nbytes > end:
+                names += [one.name for one in own]
+        return names
 
     def verify(self, report: Callable[[int], None]) -> list[str]:
         """Reads every byte; returns what does not match its checksum."""

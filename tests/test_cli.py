@@ -334,6 +334,23 @@ def test_update(call: Any, index: str, tmp_path: Path) -> None:
     assert call("update", path, "--where", "TRUE")[0] == 2
 
 
+def test_compact(call: Any, index: str, tmp_path: Path) -> None:
+    path = tmp_path / "copy.fanns"
+    with fanns.open(index) as opened:
+        opened.save(path)
+        gone = opened.ids()[7]
+    assert call("delete", path, "--ids", gone)[0] == 0
+    code, out, err = call("compact", path)
+    assert (code, out) == (0, "") and "1 segments to 1" in err and "0 deleted rows are gone" in err
+    reader = fanns.open(path)
+    code, _, err = call("compact", path, "--erase", "--full", "--wait", "0.01")
+    assert code == 1 and "1 deleted rows are gone" in err
+    assert f"error: erased files are still open in process(es) {os.getpid()}" in err
+    reader.close()
+    assert call("compact", path, "--erase", "-q") == (0, "", "")
+    assert not any(gone.encode() in f.read_bytes() for f in path.rglob("*") if f.is_file())
+
+
 def test_delete_by_integers(call: Any, tmp_path: Path) -> None:
     vectors = np.eye(8, dtype=np.float32)
     fanns.Index.build({"embedding": vectors}, path=tmp_path / "x", calibration="default")
