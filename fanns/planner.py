@@ -7,8 +7,8 @@ Cost of a scan  = fixed + codes * ns per code; the fixed part holds the few dist
 precision that prove the answer. A selection within the shortlist is compared in full precision.
 Cost of a scan of bits = fixed + codes * ns per code + shortlist * ns per row of it: codes of few
 bits pick a shortlist, long enough for the recall target, which int8 and full precision order.
-Cost of clusters = fixed + clusters * ns per cluster + rows * ns per row, for as many passing rows
-as the calibration says are enough at this selectivity, k and recall target.
+Cost of clusters = fixed + clusters * ns per cluster + rows * ns per row + shortlist * ns per row of
+it, for as many passing rows as the calibration says are enough at this selectivity, k and target.
 Cost of a walk  = fixed + codes * ns per code, with the codes read from the calibrated curve of the
 walk at this selectivity and recall target (log-log interpolation between calibrated points), and
 under a filter the look at the pass-rate near the query that comes before.
@@ -108,7 +108,15 @@ def clusters_plan(
     parameters = model.parameters(share, k, target, calibration.shortlist(k, target))
     if parameters is None or enough >= count:
         return None
-    return Plan("clusters", "clusters", parameters, model.cost(enough, share, rows), enough)
+    # Rows far from a query stand in nearly every cluster: taking them cluster by cluster may cost
+    # more than taking all of them.
+    times = model.times
+    avoided_ns = times.fixed_ns + model.clusters * times.visit_ns
+    avoided_ns += min(parameters.far, count) * times.row_ns
+    bits = bits_plan(calibration, count, k, target)
+    whole = bits is not None and bits.predicted_ns < avoided_ns
+    predicted = model.cost(enough, share, rows, parameters.rerank)
+    return Plan("clusters", "clusters", parameters._replace(whole=whole), predicted, enough)
 
 
 def exact_clusters_plan(calibration: Calibration, rows: int, count: int, k: int) -> Plan | None:
@@ -117,7 +125,8 @@ def exact_clusters_plan(calibration: Calibration, rows: int, count: int, k: int)
     if model is None or model.exact_share >= 1.0 or count == 0:
         return None
     codes = model.exact_share * count
-    predicted = model.fixed_ns + model.clusters * model.visit_ns + codes * calibration.scan.code_ns
+    predicted = model.times.fixed_ns + model.clusters * model.times.visit_ns
+    predicted += codes * calibration.scan.code_ns
     rerank = max(calibration.shortlist(k, 1.0), SURE * k, SHORTEST)
     parameters = ClusterParameters((math.inf,), math.inf, rerank, NO_ESTIMATES)
     return Plan("clusters", "clusters, all that may matter", parameters, predicted, codes)

@@ -11,6 +11,7 @@ from fanns.calibration.model import (
     TARGETS,
     Calibration,
     ClusterModel,
+    ClusterTimes,
     Costs,
     Curve,
     Needs,
@@ -141,7 +142,9 @@ def with_clusters(rows: float, visit_ns: float = 10.0, exact_share: float = 1.0)
     table = (((rows,) * len(TARGETS),) * 2,) * 2
     needs = Needs((0.01, 1.0), (1, 10), table)
     slacks = (1.0,) * (len(TARGETS) - 1) + (-1.0,)
-    model = ClusterModel(1_000, slacks, needs, needs, 1_000, visit_ns, 2, 2, exact_share)
+    model = ClusterModel(
+        1_000, slacks, needs, needs, ClusterTimes(1_000, visit_ns, 2, 2, 0), exact_share
+    )
     return replace(calibration(), clusters=model)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration.model import TARGETS, ClusterModel, Needs
+from fanns.calibration.model import TARGETS, ClusterModel, ClusterTimes, Needs
 from fanns.calibration.samples import MOST, Bench, Trial, reached, recalls
 from fanns.calibration.timing import TURNS, Job, Timed
 from fanns.paths import Answers, Budget
@@ -23,6 +23,8 @@ from fanns.selection import Selection
 KS = (1, 10, MOST)
 SLACKS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 STEPS = 60
+# Shortlists are timed at two lengths where at least so many rows are enough.
+LONGER, MANY = 10, 4_000
 # Steps by which rows are scaled to the user's own queries, and the fewest of these that tell.
 SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)
 FEWEST = 16
@@ -40,7 +42,7 @@ TIMED = (
     (0.02, 900),
 )
 # Of small segments, which are scanned whole anyway; rounded from measurements on one core.
-DEFAULT_TIMES = (12_000.0, 60.0, 6.0, 3.0)
+DEFAULT_TIMES = ClusterTimes(12_000.0, 60.0, 6.0, 3.0, 300.0)
 
 
 def model(
@@ -63,7 +65,7 @@ def model(
         _needs(segment, [one for one in every if one.far == side]) for side in (False, True)
     )
     share = _exact_share(segment, every[0], shortlist)
-    return ClusterModel(count, slacks, near, far, *DEFAULT_TIMES, share)
+    return ClusterModel(count, slacks, near, far, DEFAULT_TIMES, share)
 
 
 def fitted(
@@ -164,12 +166,13 @@ class ClusterKey(NamedTuple):
 
     share: float
     enough: int
+    rerank: int
 
 
 def jobs(
     segment: Bench, queries: np.ndarray, shortlist: int, slack: float, rng: np.random.Generator
 ) -> dict[ClusterKey, Job]:
-    """The searches whose times tell what clusters and rows cost."""
+    """The searches whose times tell what clusters, rows and shortlists cost."""
     kept: dict[float, list[Selection]] = {}
 
     def job(key: ClusterKey) -> Job:
@@ -177,34 +180,33 @@ def jobs(
             masks = [rng.random(segment.n) < key.share for _ in range(TURNS)]
             kept[key.share] = [Selection.from_mask(mask) for mask in masks]
         selections, enough = kept[key.share], float(key.enough)
-        parameters = ClusterParameters((enough,), enough, shortlist, slack)
+        parameters = ClusterParameters((enough,), enough, key.rerank, slack)
 
         def run(turn: int) -> Answers:
             query, selection = queries[turn % len(queries)][None], selections[turn]
-            path = segment.scan_clusters
-            found: Answers = path.search(query, selection, 10, parameters, Budget())
+            path, k = segment.scan_clusters, min(10, key.rerank)
+            found: Answers = path.search(query, selection, k, parameters, Budget())
             return found
 
         return run
 
-    wanted = [ClusterKey(*one) for one in TIMED if one[0] * segment.n >= 2 * one[1]]
+    wanted = [ClusterKey(*one, shortlist) for one in TIMED if one[0] * segment.n >= 2 * one[1]]
+    wanted += [one._replace(rerank=LONGER * shortlist) for one in wanted if one.enough >= MANY]
     return {key: job(key) for key in wanted}
 
 
-def times(taken: Mapping[Any, Timed], n: int, count: int) -> tuple[float, float, float, float]:
-    """Nanoseconds per search, per cluster of `count`, per passing row, and per row where they are
-    dense; by least relative squares.
-    """
+def times(taken: Mapping[Any, Timed], n: int, count: int) -> ClusterTimes:
+    """The times of `count` clusters that explain those of the jobs, by least relative squares."""
     rows, spent = [], []
     for key, one in taken.items():
         if isinstance(key, ClusterKey):
             dense = key.enough if key.share >= DENSE_SHARE else 0
             visits = min(key.enough * count / (key.share * n), count)
-            rows.append((1.0, visits, key.enough - dense, dense))
+            rows.append((1.0, visits, key.enough - dense, dense, key.rerank))
             spent.append(one.ns)
-    if len(rows) < 6:
+    if len(rows) < 8:
         return DEFAULT_TIMES
     weights = 1.0 / np.array(spent)
     fitted, *_ = np.linalg.lstsq(np.array(rows) * weights[:, None], np.ones(len(rows)), rcond=None)
-    fixed, visit, row, dense_ns = (float(value) for value in fitted)
-    return max(fixed, 5_000.0), max(visit, 20.0), max(row, 1.0), max(dense_ns, 0.5)
+    least = (5_000.0, 20.0, 1.0, 0.5, 50.0)
+    return ClusterTimes(*(max(float(a), b) for a, b in zip(fitted, least, strict=True)))

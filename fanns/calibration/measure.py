@@ -67,7 +67,7 @@ def measure(
     if segment.graph is not None:
         jobs |= walks.jobs(segment, queries, shortlist, rng)
     taken = timed(jobs)
-    model = model.timed(*clusters.times(taken, segment.n, model.clusters))
+    model = model.timed(clusters.times(taken, segment.n, model.clusters))
     model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
     if segment.graph is not None:

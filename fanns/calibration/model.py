@@ -131,30 +131,39 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterTimes:
+    """Nanoseconds of a scan of clusters: per search, per cluster, per passing row, per passing row
+    where they stand so close that 64 neighbours are estimated at once, and per row of the
+    shortlist.
+    """
+
+    fixed_ns: float
+    visit_ns: float
+    row_ns: float
+    dense_ns: float
+    kept_ns: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterModel:
     """Work and time of the scan of clusters.
 
     `clusters`: their number. `slacks[t]`: see `ClusterParameters`, for
     `TARGETS[t]`, negative where no estimate is good enough. `near`, `far`: see `Needs`; the shares
     of `near` are also rates at which the rows near the query pass. `exact_share`: share of the
-    passing rows that a bound does not rule out for exact answers. Nanoseconds: `fixed_ns` per
-    search, `visit_ns` per cluster, `row_ns` per passing row, `dense_ns` where they stand so close
-    that 64 neighbours are estimated at once.
+    passing rows that a bound does not rule out for exact answers.
     """
 
     clusters: int
     slacks: tuple[float, ...]
     near: Needs
     far: Needs
-    fixed_ns: float
-    visit_ns: float
-    row_ns: float
-    dense_ns: float
+    times: ClusterTimes
     exact_share: float = 1.0
 
-    def timed(self, fixed: float, visit: float, row: float, dense: float) -> ClusterModel:
-        """The same with other times, nanoseconds."""
-        return replace(self, fixed_ns=fixed, visit_ns=visit, row_ns=row, dense_ns=dense)
+    def timed(self, times: ClusterTimes) -> ClusterModel:
+        """The same with other times."""
+        return replace(self, times=times)
 
     def slack(self, target: float) -> float | None:
         """Standard errors for a recall target; None where estimates miss it."""
@@ -175,11 +184,13 @@ class ClusterModel:
         far = max(self.far.at(share, k, target), self.near.at(share, k, target))
         return ClusterParameters(near, far, rerank, slack)
 
-    def cost(self, rows: float, share: float, n: int) -> float:
-        """Nanoseconds for so many passing rows where a share of n rows passes."""
+    def cost(self, rows: float, share: float, n: int, rerank: int) -> float:
+        """Nanoseconds for so many passing rows where a share of n rows passes, and a shortlist."""
+        times = self.times
         visits = min(rows * self.clusters / max(share * n, 1.0), self.clusters)
-        row_ns = self.dense_ns if share >= DENSE_SHARE else self.row_ns
-        return self.fixed_ns + visits * self.visit_ns + rows * row_ns
+        row_ns = times.dense_ns if share >= DENSE_SHARE else times.row_ns
+        spent = times.fixed_ns + visits * times.visit_ns + rows * row_ns
+        return spent + rerank * times.kept_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +274,9 @@ def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
         )
         for part in (raw["near"], raw["far"])
     )
-    slacks, numbers = (
-        tuple(raw["slacks"]),
-        tuple(
-            float(raw[name])
-            for name in ("fixed_ns", "visit_ns", "row_ns", "dense_ns", "exact_share")
-        ),
-    )
-    return ClusterModel(int(raw["clusters"]), slacks, near, far, *numbers)
+    times = ClusterTimes(**{name: float(value) for name, value in raw["times"].items()})
+    slacks, share = tuple(raw["slacks"]), float(raw["exact_share"])
+    return ClusterModel(int(raw["clusters"]), slacks, near, far, times, share)
 
 
 # Rounded from measurements on 100,000 abstracts x 384 (cosine, one core), beams towards the wider;
