@@ -395,7 +395,7 @@ class Segment:
 
     @cached_property
     def locality(self) -> Locality:
-        return Locality(self.codes, self.clusters.offsets)
+        return Locality(self.codes, self.clusters.offsets, self.scan_clusters.ranks)
 
     def path(self, name: str) -> Any:
         """The access path of this name."""

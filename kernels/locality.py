@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fanns.kernels.bit_products import PLANES
+from fanns.kernels.bits import PARAMETERS as BIT_PARAMETERS
+from fanns.kernels.bits import bits_key, prepare_bits
 from fanns.kernels.bitset import count_range
 from fanns.kernels.int8 import PARAMETERS, code_key, prepare_query
 from fanns.kernels.jit import Array, kernel
@@ -17,6 +20,10 @@ def local_shares(
     codes: Array,
     scale: Array,
     square: Array,
+    signs: Array,
+    bits: int,
+    records: Array,
+    factors: Array,
     mean: Array,
     metric: int,
     nearest: int,
@@ -25,9 +32,12 @@ def local_shares(
     """out[i] = share of the rows of the clusters nearest to query i that pass, float64[m].
 
     queries float32[m, d]; words, the bitmap of the selection; bounds int64[c + 1], where clusters
-    begin; codes, scale, square: of one row of each cluster, which stands for it; nearest: clusters
-    to look at, at least 1.
+    begin; codes, scale, square: of one row of each cluster, which stands for it, unless there are
+    records of the centres (see `BitCodes.encode_points`); nearest: clusters to look at, at least 1.
     """
+    ranked = records.shape[0] > 0
+    planes = np.empty((PLANES + 1, records.shape[1]), np.uint64)
+    turned = np.empty(BIT_PARAMETERS, np.float64)
     code = np.empty(codes.shape[1], np.int8)
     parameters = np.empty(PARAMETERS, np.float64)
     clusters = codes.shape[0]
@@ -35,10 +45,17 @@ def local_shares(
     keys = np.empty(nearest, np.float64)
     chosen = np.empty(nearest, np.int64)
     for number in range(queries.shape[0]):
-        prepare_query(queries[number], metric, mean, code, parameters)
+        if ranked:
+            prepare_bits(queries[number], metric, mean, signs, bits, planes, turned)
+        else:
+            prepare_query(queries[number], metric, mean, code, parameters)
         size = 0
         for cluster in range(clusters):
-            key = code_key(codes, scale, square, np.int64(cluster), code, parameters)
+            key = 0.0
+            if ranked:
+                key = bits_key(records, factors, np.int64(cluster), planes, turned, 0.0)
+            else:
+                key = code_key(codes, scale, square, np.int64(cluster), code, parameters)
             if size == nearest and key >= keys[size - 1]:
                 continue
             place = size if size < nearest else nearest - 1

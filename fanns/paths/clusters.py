@@ -63,7 +63,12 @@ def probed(clusters: int) -> int:
 
 
 class ClustersPath:
-    """Clusters in the order of their distance; `ties` int64[n] orders rows of equal distance."""
+    """Clusters in the order of their distance; `ties` int64[n] orders rows of equal distance.
+
+    Attributes:
+        ranks: what ranks centres: signs, bits, records and factors of the centres as in
+            `BitCodes`; no records where there are none of the rows.
+    """
 
     name = "clusters"
 
@@ -90,7 +95,7 @@ class ClustersPath:
             centres = bits.encode_points(centroids.centres)
             kept = (bits.records, bits.factors, bits.signs, bits.bits)
         ranks = (centres, centres.view(np.float32))
-        self._ranked = (*kept[2:], *ranks)
+        self.ranks = (*kept[2:], *ranks)
         held: Any = (self._n, *self._full, *kept, *ranks, *_product_arrays(products))
         self._held = (*held, *self._codes, *self._centroids)
         self._near: dict[tuple[float, ...], Array] = {}
@@ -152,7 +157,7 @@ class ClustersPath:
         centres, metric = self._centres.centres, self._full[2]
         if self._has_bits:
             keys = np.empty((len(queries), len(centres)))
-            given: Any = (queries, metric, self._centres.mean, *self._ranked, keys)
+            given: Any = (queries, metric, self._centres.mean, *self.ranks, keys)
             rank_centres(*given)
             return keys
         wide = queries.astype(np.float64)
@@ -167,7 +172,7 @@ class ClustersPath:
 
     @property
     def nbytes(self) -> int:
-        return int(self._ranked[2].nbytes)
+        return int(self.ranks[2].nbytes)
 
 
 def _product_arrays(products: PQCodes | None) -> tuple[Any, ...]:

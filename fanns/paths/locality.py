@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,10 +23,11 @@ FEWEST, SHARE = 3, 40
 class Locality:
     """Reads local pass-rates of a segment whose rows stand in cluster order.
 
-    `offsets` int64[c + 1] are the bounds of the clusters. Each is stood for by its middle row.
+    `offsets` int64[c + 1] are the bounds of the clusters. Each is stood for by its centre where
+    `ranks` has records of these (see `ClustersPath`), else by its middle row.
     """
 
-    def __init__(self, codes: Int8Codes, offsets: Array) -> None:
+    def __init__(self, codes: Int8Codes, offsets: Array, ranks: tuple[Any, ...]) -> None:
         bounds = frozen(np.unique(offsets))
         middle = (bounds[:-1] + bounds[1:]) // 2
         self._arrays = (
@@ -32,6 +35,7 @@ class Locality:
             frozen(codes.codes[middle]),
             frozen(codes.scale[middle]),
             frozen(codes.square[middle]),
+            *ranks,
             codes.mean,
             codes.metric,
             max(FEWEST, len(middle) // SHARE),
@@ -40,6 +44,7 @@ class Locality:
     def lift(self, queries: npt.NDArray[np.float32], selection: RowSet) -> npt.NDArray[np.float64]:
         """The pass-rate near each query over that of all rows, float64[m]; 1 = no correlation."""
         shares = np.empty(len(queries), np.float64)
-        local_shares(queries, selection.words(), *self._arrays, shares)
+        given: Any = (queries, selection.words(), *self._arrays, shares)
+        local_shares(*given)
         shares *= selection.n / max(selection.count, 1)
         return shares
