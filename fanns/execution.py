@@ -17,7 +17,8 @@ import numpy as np
 
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.planner import Plan, asks_for_lift, band_of, choose
+from fanns.paths.locality import FAR
+from fanns.planner import Plan, asks_for_lift, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -148,14 +149,15 @@ def _answer_segment(
     options: Options,
     traces: list[Trace],
 ) -> Answers:
-    """Plan and run on one segment; queries that the filter avoids or follows may get others."""
+    """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
     lift = None
-    if asks_for_lift(_plan(segment, selection.count, k, 1.0, options), segment.n, selection.count):
+    if asks_for_lift(
+        _plan(segment, selection.count, k, False, options), segment.n, selection.count
+    ):
         lift = segment.locality.lift(queries, selection)
-        bands = np.array([band_of(one) for one in lift.tolist()])
-        kinds = np.unique(bands)
-        if len(kinds) > 1:
-            groups = [np.flatnonzero(bands == kind) for kind in kinds]
+        far = lift < FAR
+        if 0 < far.sum() < len(queries):
+            groups = [np.flatnonzero(~far), np.flatnonzero(far)]
             made = [
                 _answer_group(
                     segment, selection, queries, k, budget, options, traces, members, lift
@@ -181,8 +183,8 @@ def _answer_group(
     """Run one plan for the queries of one kind."""
     if members is not None and lift is not None:
         queries, lift = np.ascontiguousarray(queries[members]), lift[members]
-    band = 1.0 if lift is None or not len(lift) else band_of(lift.item(0))
-    plan = _plan(segment, selection.count, k, band, options)
+    far = lift is not None and len(lift) > 0 and bool(lift[0] < FAR)
+    plan = _plan(segment, selection.count, k, far, options)
     begun = time.perf_counter_ns()
     found, fallback = run(segment, plan, queries, selection, k, budget, options)
     took = time.perf_counter_ns() - begun
@@ -194,7 +196,7 @@ def _answer_group(
 
 def settled(segment: Segment, count: int, k: int, options: Options) -> Plan | None:
     """The plan for `count` passing rows; None where it depends on the queries as well."""
-    plan = _plan(segment, count, k, 1.0, options)
+    plan = _plan(segment, count, k, False, options)
     return None if asks_for_lift(plan, segment.n, count) else plan
 
 
@@ -203,14 +205,15 @@ def plan_of_one(
 ) -> tuple[Plan, np.ndarray | None]:
     """The plan for one query, float32[1, d], and the lift float64[1] where it follows from that."""
     count, lift = selection.count, None
-    plan = _plan(segment, count, k, 1.0, options)
+    plan = _plan(segment, count, k, False, options)
     if asks_for_lift(plan, segment.n, count):
         lift = segment.locality.lift(query, selection)
-        plan = _plan(segment, count, k, band_of(lift.item(0)), options)
+        if lift.item(0) < FAR:
+            plan = _plan(segment, count, k, True, options)
     return plan, lift
 
 
-def _plan(segment: Segment, count: int, k: int, lift: float, options: Options) -> Plan:
+def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
     """The planner's choice, remembered: it follows from these numbers alone.
 
     Choosing takes a quarter of a millisecond, so that large counts share a plan where they differ
@@ -219,7 +222,7 @@ def _plan(segment: Segment, count: int, k: int, lift: float, options: Options) -
     if count < segment.n:
         dropped = max(0, count.bit_length() - DIGITS)
         count = max(count >> dropped << dropped, k)
-    key = (count, k, lift, options.recall, options.exact, options.only)
+    key = (count, k, far, options.recall, options.exact, options.only)
     plan = segment.plans.get(key)
     if plan is None:
         if len(segment.plans) >= PLANS:
@@ -230,7 +233,7 @@ def _plan(segment: Segment, count: int, k: int, lift: float, options: Options) -
             count,
             k,
             options.recall,
-            lift=lift,
+            far=far,
             exact=options.exact,
             has_graph=segment.has_graph,
             only=options.only,

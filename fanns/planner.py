@@ -18,7 +18,6 @@ All are predictions of one thread's time; the constants come from `calibration`.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +25,6 @@ from typing import Any
 from fanns.calibration.model import Calibration, Curve
 from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
 from fanns.paths.graph import GraphParameters
-from fanns.paths.locality import FAR
 from fanns.paths.scan import ScanParameters
 
 PATHS = ("scan", "clusters", "graph")
@@ -47,11 +45,10 @@ PROOF_NS = 10_000
 SHORT_NS = 15_000
 # A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
-# A walk of up to so many times the cost may be the better one when the lift is known.
-CLOSE = 1.7
-# Lifts that lead to plans of their own.
-BANDS = (1.0, 1.5, 2.0, 3.0, 5.0)
-# From this share of the passing rows on, all are looked at in their own order.
+# A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
+# avoids the query: a scan of up to so many times their cost is preferred.
+SURELY = 1.35
+# Where the clusters would look at this share of the passing rows, the scan takes over.
 MOST = 0.5
 
 Lost = tuple[str, float | None, str]
@@ -66,7 +63,6 @@ class Plan:
         parameters: the path's own NamedTuple.
         predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
         rejected: (label, predicted ns or None, why not).
-        asks: the filter's lift near the query may change the plan.
         fallback: what finishes queries that this plan gave up, or could not prove.
     """
 
@@ -78,7 +74,6 @@ class Plan:
     reason: str = "least predicted cost"
     rejected: tuple[Lost, ...] = ()
     fallback: Plan | None = None
-    asks: bool = False
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
@@ -107,28 +102,19 @@ def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Pl
 
 
 def clusters_plan(
-    calibration: Calibration, rows: int, count: int, k: int, target: float, lift: float
+    calibration: Calibration, rows: int, count: int, k: int, target: float
 ) -> Plan | None:
     """The nearest clusters; None where all of them would be needed, or may miss the target."""
     model = calibration.clusters
     if model is None or count == 0:
         return None
     share = count / rows
-    # What is enough depends on the pass-rate near the query.
-    enough = model.near.at(min(1.0, share * max(lift, 1.0)), k, target)
+    enough = model.near.at(share, k, target)
     parameters = model.parameters(share, k, target, calibration.shortlist(k, target))
     if parameters is None or enough >= count:
         return None
-    # Rows far from a query stand in nearly every cluster: taking them cluster by cluster may cost
-    # more than taking all of them.
-    times = model.times
-    avoided_ns = times.fixed_ns + model.clusters * times.visit_ns
-    avoided_ns += min(parameters.far, count) * times.row_ns
-    bits = bits_plan(calibration, count, k, target)
-    whole = bits is not None and bits.predicted_ns < avoided_ns
-    whole = whole or parameters.far >= MOST * count
     predicted = model.cost(enough, share, rows, parameters.rerank)
-    return Plan("clusters", "clusters", parameters._replace(whole=whole), predicted, enough)
+    return Plan("clusters", "clusters", parameters, predicted, enough)
 
 
 def exact_clusters_plan(calibration: Calibration, rows: int, count: int, k: int) -> Plan | None:
@@ -173,25 +159,25 @@ def choose(
     *,
     exact: bool = False,
     has_graph: bool = True,
-    lift: float = 1.0,
+    far: bool = False,
     only: str | None = None,
 ) -> Plan:
     """The plan for `count` of `rows` passing, by least predicted cost.
 
     `only` (of PATHS) leaves the choice to the caller. With `exact` the answer is proved whatever
-    it costs. `lift`: the pass-rate near the query over that of all rows (see `asks_for_lift`).
+    it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
     """
     scan = scan_plan(calibration, count, k, target, exact)
     if exact:
         proving = exact_clusters_plan(calibration, rows, count, k)
         lost: list[Lost] = [("graph", None, "cannot prove exactness")]
-        return _best(scan, [scan, proving], lost, "scan" if only == "scan" else None)
+        return _best(scan, [scan, proving], lost, "scan" if only == "scan" else None, count)
     others: list[Plan | None] = [scan, bits_plan(calibration, count, k, target)]
-    others.append(clusters_plan(calibration, rows, count, k, target, lift))
+    others.append(clusters_plan(calibration, rows, count, k, target))
     if only in ("scan", "clusters") and any(plan and plan.path == only for plan in others):
-        return _best(scan, others, [], only)
-    walks, lost = _walks(calibration, rows, count, k, target, has_graph, lift < FAR)
-    return _best(scan, [*others, *walks], lost, only)
+        return _best(scan, others, [], only, count)
+    walks, lost = _walks(calibration, rows, count, k, target, has_graph, far)
+    return _best(scan, [*others, *walks], lost, only, count)
 
 
 def _walks(
@@ -219,12 +205,22 @@ def _walks(
     return found, lost
 
 
-def _best(scan: Plan, offered: Iterable[Plan | None], lost: list[Lost], only: str | None) -> Plan:
+def _best(
+    scan: Plan,
+    offered: Iterable[Plan | None],
+    lost: list[Lost],
+    only: str | None,
+    count: int,
+) -> Plan:
     """The cheapest plan of the path asked for, if there is one; near a tie the scan that proves."""
     plans = [plan for plan in offered if plan is not None]
     allowed = [plan for plan in plans if only in (None, plan.path)] or [scan]
     best = min(allowed, key=lambda plan: plan.predicted_ns)
     worth = PROOF_NS if scan.parameters.rerank else PROOF_NS + SHORT_NS
+    if best.path == "clusters":
+        scans = [plan for plan in allowed if plan.path == "scan"]
+        sure = min(scans, key=lambda plan: plan.predicted_ns, default=best)
+        best = sure if sure.predicted_ns <= SURELY * best.predicted_ns else best
     if scan in allowed and scan.predicted_ns <= best.predicted_ns + worth:
         best = scan
     asked = best.path == only
@@ -233,13 +229,14 @@ def _best(scan: Plan, offered: Iterable[Plan | None], lost: list[Lost], only: st
             fits = only is None or plan.path == only
             lost.append((plan.label, plan.predicted_ns, "costs more" if fits else "not asked for"))
     if best.path != "scan":
-        walks = [plan.predicted_ns for plan in allowed if plan.path == "graph"]
-        best = replace(best, asks=min(walks, default=math.inf) <= CLOSE * best.predicted_ns)
-    if best.path != "scan":
         left = [plan for plan in plans if plan.path != "graph" and plan is not best] or [scan]
         if best.path != "graph":  # what could not be proved is left to the scan that proves
-            left = [scan]
+            left = [plan for plan in plans if plan.path == "scan"]
         fallback = min(left, key=lambda plan: plan.predicted_ns)
+        if best.path == "clusters" and only is None:
+            # Rows far from a query stand in nearly every cluster: the scan is cheaper then.
+            abandon = best.parameters.far >= MOST * count
+            best = replace(best, parameters=best.parameters._replace(abandon=abandon))
         if best.path == "graph":
             limit = walk_limit(fallback, best)
             best = replace(best, parameters=best.parameters._replace(walk_limit=limit))
@@ -251,15 +248,9 @@ def _best(scan: Plan, offered: Iterable[Plan | None], lost: list[Lost], only: st
 def asks_for_lift(plan: Plan, rows: int, count: int) -> bool:
     """Whether the pass-rate near the query, a tenth of a walk, may change the plan.
 
-    Walks are much dearer where a filter avoids the query, and clusters where it follows it: densely
-    as rows then pass, more of them must be seen.
+    Walks alone are so much dearer where a filter avoids the query; clusters see it on their way.
     """
-    return plan.asks and count < rows
-
-
-def band_of(lift: float) -> float:
-    """The lift as plans tell it apart: 0 where a filter avoids the query, else a step of BANDS."""
-    return 0.0 if lift < FAR else BANDS[max(bisect_right(BANDS, lift), 1) - 1]
+    return plan.path == "graph" and count < rows
 
 
 def walk_limit(other: Plan, walk: Plan) -> int:

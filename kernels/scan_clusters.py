@@ -47,6 +47,7 @@ from fanns.kernels.scan import (
     CODES,
     CODES_AHEAD,
     EXACT,
+    EXHAUSTED,
     FULL,
     HOPS,
     INCOMPLETE,
@@ -119,17 +120,12 @@ def drop_empty(
     queue: Array,
     numbers: Array,
     left: Integer,
-    straight: bool,
 ) -> Integer:
     """Take clusters in which no row passes off the heap; gives how many are left.
 
     Where a filter avoids a query most of the near ones are, and each would cost as much as 20 rows.
-    `straight`: the others in rising order, instead of a heap.
     """
     counts = np.empty(bounds.shape[0] - 1, np.int64)
-    open_ = np.zeros(bounds.shape[0] - 1, np.bool_)
-    for i in range(left):
-        open_[numbers[i]] = True
     place = np.int64(0)
     for cluster in range(counts.shape[0]):
         start, stop = bounds[cluster], bounds[cluster + 1]
@@ -141,11 +137,6 @@ def drop_empty(
         else:
             counts[cluster] = stop - start if form == ALL else count_range(words, start, stop)
     kept = np.int64(0)
-    if straight:
-        for cluster in range(counts.shape[0]):
-            numbers[kept] = cluster
-            kept += open_[cluster] & (counts[cluster] > 0)
-        return kept
     for i in range(left):
         key, cluster = queue[i], numbers[i]
         queue[kept], numbers[kept] = key, cluster
@@ -280,7 +271,7 @@ def scan_clusters(
     probe: int,
     shortlist: int,
     slack: float,
-    whole: bool,
+    abandon: bool,
     max_work: int,
     deadline: int,
     out_rows: Array,
@@ -297,9 +288,9 @@ def scan_clusters(
     reach float64[c] >= |x' - c| of each cluster's rows. near float64[g]: rows that are enough by
     the pass-rate so far (`enough_rows`); `far`: rows that are enough for a query of which the
     nearest `probe` clusters pass at a rate below `sparse`; infinity for all. `slack`: standard
-    errors by which estimates are lowered to bounds; below 0 they are not used. `whole`: for a query
-    that the filter avoids, look at all passing rows in their own order. The status is EXACT when
-    every row left out is proved to be farther than the answer, which estimates never prove.
+    errors by which estimates are lowered to bounds; below 0 they are not used. With `abandon` a
+    query that the filter avoids gets no answer but EXHAUSTED. The status is EXACT when every row
+    left out is proved to be farther than the answer, which estimates never prove.
     """
     clusters = length2.shape[0]
     limit = np.int64(shortlist)
@@ -350,7 +341,6 @@ def scan_clusters(
         key, gap, bar = 0.0, 0.0, math.inf
         work, visited, complete, more = np.int64(0), np.int64(0), True, bool(left > 0)
         taken, seen, avoided = np.int64(0), np.int64(0), False
-        straight, ahead = False, np.int64(0)
         while more:
             filled: Integer = np.int64(0)  # rows that wait for an estimate
             count: Integer = np.int64(0)  # candidates
@@ -359,27 +349,24 @@ def scan_clusters(
                 if position >= stop:
                     if taken == probe:
                         avoided = bool(passing < sparse * seen)
+                        if avoided and abandon:
+                            more = False
+                            break
                         if avoided:
-                            left = drop_empty(
-                                form, rows, words, bounds, queue, numbers, left, whole
-                            )
-                            straight = bool(whole)
+                            left = drop_empty(form, rows, words, bounds, queue, numbers, left)
                     if taken > 0:
                         enough = far if avoided else enough_rows(near, passing, seen)
-                        more = straight or bool(passing < enough)
+                        more = bool(passing < enough)
                     if left == 0 or not more:
                         more = False
                         break
                     taken += 1
-                    chosen = np.int64(numbers[ahead])
+                    chosen = np.int64(numbers[0])
                     key = code_key(centre_codes, centre_scale, centre_square, chosen, code, int8)
                     left -= 1
-                    if straight:
-                        ahead += 1
-                    else:
-                        queue[0], numbers[0] = queue[left], numbers[left]
-                        sink(queue, numbers, np.int64(0), left)
-                        prefetch_row(centre_codes, numbers[0])
+                    queue[0], numbers[0] = queue[left], numbers[left]
+                    sink(queue, numbers, np.int64(0), left)
+                    prefetch_row(centre_codes, numbers[0])
                     least = nearest_possible(
                         metric, key, centre_error, length2[chosen], reach[chosen], int8
                     )
@@ -476,6 +463,11 @@ def scan_clusters(
             bar = keys[0] if size == limit else bar
             if not complete:
                 break
+        if avoided and abandon:
+            out_found[number], out_status[number] = 0, EXHAUSTED
+            out_work[number, CODES], out_work[number, FULL] = work, 0
+            out_work[number, CHECKS], out_work[number, HOPS] = 0, visited
+            continue
         best_rows, best = out_rows[number], out_distances[number]
         found, full, proved = refine(
             query,

@@ -123,10 +123,10 @@ def test_a_calibration_survives_json() -> None:
 
 def test_queries_that_the_filter_avoids_have_curves_of_their_own() -> None:
     made = calibration()
-    assert choose(made, ROWS, ROWS // 4, 10, 0.95, lift=0.0).path == "scan"
+    assert choose(made, ROWS, ROWS // 4, 10, 0.95, far=True).path == "scan"
     far = replace(made.curves[1], far=True)
     both = replace(made, curves=(*made.curves, far))
-    assert choose(both, ROWS, ROWS // 4, 10, 0.95, lift=0.0).path == "graph"
+    assert choose(both, ROWS, ROWS // 4, 10, 0.95, far=True).path == "graph"
 
 
 def test_lift_is_asked_for_only_where_it_can_matter() -> None:

@@ -47,14 +47,14 @@ class ClusterParameters(NamedTuple):
     by their int8 codes for full precision, at least k. `slack`: what an
     estimate is lowered by before it is held against the worst of these, in units of |q' - c| times
     the row's factor, of which SPREAD is one standard error; `NO_ESTIMATES` for none.
-    `whole`: look at all passing rows, in their own order, for queries that the filter avoids.
+    `abandon`: leave queries that the filter avoids to another path.
     """
 
     near: tuple[float, ...]
     far: float
     rerank: int
     slack: float = NO_ESTIMATES
-    whole: bool = False
+    abandon: bool = False
 
 
 def probed(clusters: int) -> int:
@@ -111,13 +111,13 @@ class ClustersPath:
         """The k nearest selected rows of the clusters looked at; see `Path.search`.
 
         The status is EXACT when the rows left out are proved to be farther, else APPROXIMATE; a
-        spent budget gives INCOMPLETE and the best rows so far.
+        spent budget gives INCOMPLETE and the best rows so far, an abandoned query EXHAUSTED.
         """
         if parameters.slack >= 0 and not self._has_bits:
             raise ValueError("this segment has no codes of few bits")
-        answers, (near, far, rerank, slack, whole) = no_answers(len(queries), k), parameters
+        answers, (near, far, rerank, slack, abandon) = no_answers(len(queries), k), parameters
         wanted: Any = (self._rates(near), far, FAR * selection.count / max(selection.n, 1))
-        limits: Any = (self._probe, max(rerank, k), slack, whole, *budget)
+        limits: Any = (self._probe, max(rerank, k), slack, abandon, *budget)
         given: Any = (queries, *form_of(selection), *self._held, *wanted, *limits, *answers)
         scan_clusters(*given)
         return answers
