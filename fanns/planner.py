@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fanns.calibration.model import Calibration, Curve
+from fanns.calibration.model import WIDEST, Calibration, Curve
 from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
@@ -137,17 +137,18 @@ def graph_plan(
     point = curve.at(selectivity, target)
     if point is None:
         return None
-    ef, codes = point
-    # Calibrated at its own k: a longer answer needs a beam longer by the same share.
+    gap, codes = point
+    # Calibrated at its own k: a longer answer keeps more rows, by the same share.
     stretch = max(1.0, k / calibration.k)
-    beam = max(math.ceil(ef * stretch), k)
+    beam = max(math.ceil(WIDEST * stretch), k)
     codes *= stretch
     shortlist = min(calibration.shortlist(k, target), beam)
     predicted = curve.fixed_ns + codes * curve.code_ns
     if selectivity < 1.0:
         predicted += calibration.lift_ns
     label = f"graph {curve.name}"
-    return Plan("graph", label, GraphParameters(curve.mode, beam, shortlist, 0), predicted, codes)
+    parameters = GraphParameters(curve.mode, beam, shortlist, 0, gap)
+    return Plan("graph", label, parameters, predicted, codes)
 
 
 def choose(

@@ -51,6 +51,9 @@ def walk(
     walk_limit: Integer,
     deadline: Integer,
     pool: Array,
+    k: Integer,
+    gap: float,
+    floor: float,
     scratch: Any,
     state: Array,
 ) -> Integer:
@@ -80,11 +83,11 @@ def walk(
     if everything or mode == TWO_HOP:
         return walk_passing(
             held, ahead, links, bounds, entries, around, everything, words,
-            count, deadline, left, through, pool, pending, fresh, failing, state,
+            count, deadline, left, through, pool, k, gap, floor, pending, fresh, failing, state,
         )  # fmt: skip
     return walk_all(
         held, ahead, links, bounds, entries, around, words, count, deadline, left,
-        queue, pool, pending, fresh, state,
+        queue, pool, k, gap, floor, pending, fresh, state,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from fanns.kernels.bits import PARAMETERS as BITS_PARAMETERS
 from fanns.kernels.bits import bits_key
-from fanns.kernels.distance import L2
+from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.graph_keys import inlined, pack
 from fanns.kernels.int8 import CONSTANT, LENGTH, MULTIPLIER, OFFSET, code_key
 from fanns.kernels.intrinsics import dot_u8i8, prefetch_row
@@ -36,6 +36,20 @@ def unit_of(parameters: Array, metric: int, longest: float) -> float:
     if metric == L2:
         unit += longest * longest
     return unit if unit > 0.0 else 1.0
+
+
+@inner
+def floor_of(parameters: Array, metric: int, limits: Array) -> float:
+    """What makes a distance of a key: |q - x|^2 under l2, else how far -<q', x> is from its least.
+
+    limits float64[3] of `Int8Codes`; in units of keys.
+    """
+    least = parameters[CONSTANT]
+    if metric == COSINE:
+        least += parameters[LENGTH]
+    elif metric == IP:
+        least += parameters[LENGTH] * (limits[0] + limits[2])
+    return least / unit_of(parameters, metric, limits[0])  # type: ignore[no-any-return]
 
 
 @inner

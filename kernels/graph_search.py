@@ -9,8 +9,8 @@ import numpy as np
 from fanns.kernels.bit_products import PLANES
 from fanns.kernels.bits import prepare_bits
 from fanns.kernels.graph_answer import compare, settle, walk
-from fanns.kernels.graph_codes import INVERSE, around_query, key_factors, unit_of
-from fanns.kernels.graph_steps import NO_LIMIT, STATE
+from fanns.kernels.graph_codes import INVERSE, around_query, floor_of, key_factors, unit_of
+from fanns.kernels.graph_steps import NEAR, NO_LIMIT, STATE
 from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.int8 import PARAMETERS, prepare_query
 from fanns.kernels.jit import Array, Integer, kernel
@@ -21,6 +21,13 @@ INT8_AHEAD = 6
 
 RECORDS_AHEAD = 32
 """The same of records, whose lines are a third as many."""
+
+
+SHORTEST = 10
+"""Shorter answers go by the distance of this many rows: gaps are calibrated for them."""
+
+REFINED = 2
+"""Rows compared by int8 codes after a walk on records, at least, for each of the shortlist."""
 
 
 @kernel
@@ -60,6 +67,7 @@ def search_graph(
     mode: int,
     beam: int,
     shortlist: int,
+    gap: float,
     walk_limit: int,
     max_work: int,
     deadline: int,
@@ -77,7 +85,8 @@ def search_graph(
     queries float32[m, d]; the selection: `everything`, or words uint64[(n + 63) // 64] with
     `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1], the
     entry row of each, and the codes of what stands for it. `Int8Codes`: codes, scale, square, mean,
-    limits. At least k places in `beam`; at most `shortlist` rows are compared in full precision.
+    limits. At least k places in `beam`; at most `shortlist` rows are compared in full precision;
+    rows farther than the k-th best by more than a share `gap` of its distance are not followed.
     `walk_limit` codes and lists of links end a walk as EXHAUSTED, `max_work` distances of both
     kinds or the `deadline` as INCOMPLETE (0: none). A walk that met every passing row and compared
     all of them as far as they can matter is EXACT. Work counts codes, full-precision distances,
@@ -87,6 +96,7 @@ def search_graph(
     places + beam].
     """
     k = np.int64(out_rows.shape[1])
+    rank = np.int64(max(k, min(np.int64(SHORTEST), np.int64(beam), np.int64(count))))
     code, parameters = np.empty(codes.shape[1], np.int8), np.empty(PARAMETERS, np.float64)
     factors, state = np.empty(4, np.float64), np.empty(STATE, np.int64)
     around = np.empty(entries.shape[0], np.float64)
@@ -103,9 +113,10 @@ def search_graph(
         prepare_query(query, metric, mean, code, parameters)
         key_factors(parameters, metric, limits[0], factors)
         around_query(near_codes, near_scale, near_square, code, parameters, around)
+        floor = floor_of(parameters, metric, limits)
         met = walk(
-            (codes, scale, square, code, factors), np.int64(INT8_AHEAD),
-            graph, around, selection, mode, codes_limit, walk_limit, deadline, pool, scratch, state,
+            (codes, scale, square, code, factors), np.int64(INT8_AHEAD), graph, around, selection,
+            mode, codes_limit, walk_limit, deadline, pool, rank, gap, floor, scratch, state,
         )  # fmt: skip
         chosen = full if full < met else met
         found, status = compare(
@@ -148,6 +159,7 @@ def search_graph_records(
     mode: int,
     beam: int,
     shortlist: int,
+    gap: float,
     walk_limit: int,
     max_work: int,
     deadline: int,
@@ -162,11 +174,12 @@ def search_graph_records(
 ) -> None:
     """`search_graph` by records of `width` bits a dimension (`BitCodes`: records, factors, signs).
 
-    What stands for a cluster is its centre here. Int8 codes compare the whole beam once more, and
-    tell how many of its rows must be compared in full precision, of which `shortlist` is no limit:
-    estimates of rows far from the query are too coarse to choose by. cluster_of: uint16[n].
+    What stands for a cluster is its centre here. Int8 codes compare all rows once more that were
+    near enough to be followed, at least REFINED for each of `shortlist`, and tell how many of these
+    must be compared in full precision. cluster_of: uint16[n].
     """
     k = np.int64(out_rows.shape[1])
+    rank = np.int64(max(k, min(np.int64(SHORTEST), np.int64(beam), np.int64(count))))
     code, parameters = np.empty(codes.shape[1], np.int8), np.empty(PARAMETERS, np.float64)
     planes, estimate = np.empty((PLANES + 1, records.shape[1]), np.uint64), np.empty(INVERSE + 1)
     around, state = np.empty(entries.shape[0], np.float64), np.empty(STATE, np.int64)
@@ -186,12 +199,16 @@ def search_graph_records(
         prepare_bits(query, metric, mean, signs, width, planes, estimate)
         estimate[INVERSE] = 1.0 / unit_of(parameters, metric, limits[0])
         around_query(near_codes, near_scale, near_square, code, parameters, around)
+        floor = floor_of(parameters, metric, limits)
         met = walk(
             (records, factors, planes, estimate, around, cluster_of),
             np.int64(RECORDS_AHEAD), graph, around, selection, mode, codes_limit, walk_limit,
-            deadline, pool, scratch, state,
+            deadline, pool, rank, gap, floor, scratch, state,
         )  # fmt: skip
-        chosen = full if full < met else met
+        near = state[NEAR]
+        chosen = REFINED * shortlist if REFINED * shortlist > near else near
+        chosen = chosen if chosen < met else met
+        chosen = full if full < chosen else chosen
         found, status = compare(
             query, pool, chosen, code, parameters, (codes, scale, square, limits),
             (vectors, norms, metric, ties), shortlisted, listed, state, out_distances[number],

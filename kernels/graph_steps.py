@@ -18,7 +18,8 @@ STATUS = 2
 COMPARED = 3  # codes
 LISTS = 4  # lists of links that were read
 CHECKED = 5  # links that were looked at
-STATE = 6
+NEAR = 6  # rows of the pool that were near enough to be followed
+STATE = 7
 
 NO_LIMIT = np.int64(2**62)
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)

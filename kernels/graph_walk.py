@@ -9,8 +9,10 @@ Two walks, both from the clusters nearest to the query that hold rows to begin w
 - `walk_passing` (two-hop) meets passing rows only. A link to a failing row is replaced by that
   row's own links, as in ACORN-1 (Patel et al., SIGMOD 2024), the nearest first and until enough
   passing rows were met. With every row passing this is the plain beam search.
-- `walk_all` (one-hop) walks over all rows and collects the passing ones; it ends when the nearest
-  row to follow is behind the worst of a full collection (hnswlib's rule).
+- `walk_all` (one-hop) walks over all rows and collects the passing ones.
+
+A walk ends when the nearest row to follow is farther than the k-th best by a share of its distance
+(Al-Jazzazi et al. 2025, "Distance adaptive beam search"), or behind the worst of a full beam.
 
 A walk whose links lead nowhere new before its beam is full begins again at the next clusters, so
 it ends early only when every passing row was met. A row is met once: its bit in `left` is cleared.
@@ -26,11 +28,21 @@ from typing import Any
 import numpy as np
 
 from fanns.kernels.graph_codes import ask_for, key_of
-from fanns.kernels.graph_keys import FOLLOWED, heap_pop, heap_push, insert, row_of
+from fanns.kernels.graph_keys import (
+    FOLLOWED,
+    distance_of,
+    heap_pop,
+    heap_push,
+    inlined,
+    insert,
+    pack,
+    row_of,
+)
 from fanns.kernels.graph_steps import (
     CHECKED,
     COMPARED,
     LISTS,
+    NEAR,
     STATUS,
     begin,
     is_set,
@@ -57,8 +69,29 @@ SEEDS = 8
 MOST_SEEDS = 512
 """The most rows of a cluster to go on with when the links lead nowhere new."""
 
+MARGIN = 0.02
+"""Rows farther than are followed, by this share of the distance, are kept for full precision."""
+
+UNBOUNDED = 1e9
+"""From this gap on only a full beam ends a walk."""
+
+ALL = np.int64(2**63 - 1)
+LAST_ROW = np.int64(2**32 - 1)
+
 MOST_FRESH = CLUSTERS * (MOST_SEEDS + 1)
 """Places for rows met and not yet compared."""
+
+
+@inlined
+def beyond(key: Integer, gap: float, floor: float) -> Integer:
+    """The last key farther than the k-th best by no more than a share `gap` of its distance.
+
+    `floor` makes distances of keys (`graph_codes.floor_of`).
+    """
+    if gap >= UNBOUNDED:
+        return ALL
+    reach = distance_of(key)
+    return pack(reach + gap * max(reach + floor, 0.0), np.int64(0)) | LAST_ROW
 
 
 @inner
@@ -76,6 +109,9 @@ def walk_passing(
     left: Array,
     through: Array,
     pool: Array,
+    k: Integer,
+    gap: float,
+    floor: float,
     pending: Array,
     rows: Array,
     failing: Array,
@@ -83,12 +119,16 @@ def walk_passing(
 ) -> Integer:
     """Beam search over passing rows; the first rows of `pool` int64[beam], in order: how many.
 
-    `held` is what rows are measured by (`graph_codes`); `around`: the clusters'
-    keys. `left` holds the bits of the passing rows at first, `through` zeros (failing rows looked
-    through). pending, rows int32[MOST_FRESH] and failing int32[places of a row] are scratch.
+    `held` is what rows are measured by (`graph_codes`), `ahead` how many are asked for at once;
+    `around` are the clusters' keys; k, gap, floor say when to end (`beyond`). `left` holds the bits
+    of the passing rows at first, `through` zeros (failing rows looked through). pending, rows
+    int32[MOST_FRESH] and failing int32[places of a row] are scratch.
     """
     beam, size, checked = pool.shape[0], np.int64(0), np.int64(0)
     current: Integer = np.int64(0)
+    bar: Integer = ALL  # of rows to follow
+    gate: Integer = ALL  # of rows to keep
+    enough = beam if gap >= UNBOUNDED else k
     near = np.empty(CLUSTERS, np.int64)
     most: Integer = np.int64(1) if everything else np.int64(SEEDS)
     waiting: Integer = begin(bounds, entries, around, left, most, near, pending)
@@ -98,7 +138,7 @@ def walk_passing(
         fresh: Integer = np.int64(0)
         while current < size and pool[current] & FOLLOWED:
             current += 1
-        if current < size:
+        if current < size and pool[current] <= bar:
             here = row_of(np.int64(pool[current]))
             pool[current] |= FOLLOWED
             state[LISTS] += 1
@@ -133,7 +173,7 @@ def walk_passing(
                         rows[fresh] = other
                         fresh += 1
         elif waiting == 0:
-            if size == beam or state[COMPARED] >= count:
+            if size >= enough or state[COMPARED] >= count:
                 break
             # The links lead nowhere new: begin again with what the nearest clusters have left.
             most = min(2 * most, np.int64(MOST_SEEDS))
@@ -148,18 +188,25 @@ def walk_passing(
             if place + ahead < waiting:
                 ask_for(held, np.int64(pending[place + ahead]))
             row = np.int64(pending[place])
-            where = insert(pool, size, key_of(held, row))
+            key = key_of(held, row)
+            if key > gate:
+                continue
+            where = insert(pool, size, key)
             if where < beam:
                 size += size < beam
                 lowest = where if where < lowest else lowest
                 if where < current + 2:  # likely to be followed next
                     prefetch_row(links, row)
         current = lowest if lowest < current else current
+        if lowest < k <= size:
+            bar = beyond(np.int64(pool[k - 1]), gap, floor)
+            gate = beyond(np.int64(pool[k - 1]), gap + MARGIN, floor)
         if state[STATUS] != APPROXIMATE or out_of_time(deadline, state):
             break
         pending, rows = rows, pending
         waiting = fresh
     state[CHECKED] = checked
+    state[NEAR] = min(current, size)
     return size
 
 
@@ -177,6 +224,9 @@ def walk_all(
     left: Array,
     queue: Array,
     pool: Array,
+    k: Integer,
+    gap: float,
+    floor: float,
     pending: Array,
     rows: Array,
     state: Array,
@@ -188,13 +238,16 @@ def walk_all(
     """
     beam, size, queued, passed = pool.shape[0], np.int64(0), np.int64(0), np.int64(0)
     near = np.empty(CLUSTERS, np.int64)
+    bar: Integer = ALL  # of rows to follow
+    gate: Integer = ALL  # of rows to keep
+    enough = beam if gap >= UNBOUNDED else k
     waiting: Integer = begin(bounds, entries, around, left, np.int64(1), near, pending)
     for place in range(min(waiting, ahead)):
         ask_for(held, np.int64(pending[place]))
     while True:
         fresh: Integer = np.int64(0)
         # What is behind the worst of a full collection is not followed, now or later.
-        if queued > 0 and (size < beam or queue[0] <= pool[size - 1]):
+        if queued > 0 and queue[0] <= bar and (size < beam or queue[0] <= pool[size - 1]):
             here = row_of(heap_pop(queue, queued))
             queued -= 1
             state[LISTS] += 1
@@ -207,7 +260,7 @@ def walk_all(
             if queued > 0:
                 prefetch_row(links, row_of(queue[0]))
         elif waiting == 0:
-            if size == beam:
+            if size >= enough:
                 break
             # The links lead nowhere new: begin again with what the nearest clusters have left.
             fresh = begin(bounds, entries, around, left, np.int64(MOST_SEEDS), near, rows)
@@ -216,6 +269,7 @@ def walk_all(
         for place in range(min(fresh, ahead)):
             ask_for(held, np.int64(rows[place]))
         waiting = within(state, waiting)
+        lowest: Integer = beam
         for place in range(waiting):
             if place + ahead < waiting:
                 ask_for(held, np.int64(pending[place + ahead]))
@@ -223,17 +277,25 @@ def walk_all(
             key = key_of(held, row)
             passes = is_set(words, row)
             passed += passes
-            if size < beam or key < pool[size - 1]:
+            if key <= gate and (size < beam or key < pool[size - 1]):
                 heap_push(queue, queued, key)
                 queued += 1
                 if queue[0] == key:  # likely to be followed next
                     prefetch_row(links, row)
                 if passes:
-                    insert(pool, size, key)
+                    where = insert(pool, size, key)
                     size += size < beam
+                    lowest = where if where < lowest else lowest
+        if lowest < k <= size:
+            bar = beyond(np.int64(pool[k - 1]), gap, floor)
+            gate = beyond(np.int64(pool[k - 1]), gap + MARGIN, floor)
         if state[STATUS] != APPROXIMATE or out_of_time(deadline, state) or passed >= count:
             break
         pending, rows = rows, pending
         waiting = fresh
     state[CHECKED] = state[COMPARED]
+    near_enough: Integer = size
+    while near_enough > 0 and pool[near_enough - 1] > bar:
+        near_enough -= 1
+    state[NEAR] = near_enough
     return size

@@ -203,6 +203,37 @@ def test_counters(kind: int) -> None:
     assert (wide.work[:, 0] > narrow.work[:, 0]).all()
 
 
+@pytest.mark.parametrize("metric", [COSINE, L2, IP])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wider_gap_finds_more(metric: int, mode: int, kind: int) -> None:
+    chosen = np.random.default_rng(2).random(N) < 0.5
+    selection = Selection.from_mask(chosen)
+    found, codes = [], []
+    for gap in (0.0, 0.1, 0.5, 1e9):
+        parameters = GraphParameters(mode, 100, 20, 0, gap)
+        answers = graph(metric, kind).search(QUERIES, selection, K, parameters, NO_BUDGET)
+        assert (answers.found == K).all()
+        found.append(recall(answers, VECTORS, QUERIES, metric, chosen, K))
+        codes.append(answers.work[:, 0].mean())
+    assert found[0] <= found[2] and found[2] > 0.95
+    assert codes[0] < codes[1] < codes[2] <= codes[3]
+    plain = graph(metric, kind).search(
+        QUERIES, selection, K, GraphParameters(mode, 100, 20), NO_BUDGET
+    )
+    np.testing.assert_array_equal(plain.rows, answers.rows)
+
+
+def test_copies_of_the_query_end_a_walk_at_once() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((500, 8)).astype(np.float32)
+    vectors[100:130] = vectors[100]
+    path = graph_of(vectors, np.array([0, 500], np.int64), L2)
+    parameters = GraphParameters(TWO_HOP, 400, 20, 0, 0.1)
+    answers = path.search(vectors[100:101], Selection.all(500), K, parameters, NO_BUDGET)
+    assert (answers.distances[0] == 0).all() and answers.work[0, 0] < 250
+
+
 def test_threads_share_one_path() -> None:
     selection = Selection.from_mask(np.arange(N) % 5 == 0)
     parameters = GraphParameters(ONE_HOP, 60, 20)

@@ -22,9 +22,9 @@ from fanns.planner import LIKELY, asks_for_lift, choose
 ROWS = 1_000_000
 
 
-def calibration(walk_codes: float = 1_000.0, beam: float = 50.0) -> Calibration:
+def calibration(walk_codes: float = 1_000.0, gap: float = 0.05) -> Calibration:
     """Walks that always compare the same codes, whatever the selectivity."""
-    row = (tuple([beam] * len(TARGETS)),)
+    row = (tuple([gap] * len(TARGETS)),)
     codes = (tuple([walk_codes] * len(TARGETS)),)
     curves = (
         Curve(0, False, 1_000, 10, (1.0, 0.2), row * 2, codes * 2),

@@ -1,10 +1,10 @@
 """What the planner knows of a segment's paths: constants of time, and work by recall target.
 
 A `Curve` belongs to one kind of walk: at each calibrated selectivity it holds, for each recall
-target, the beam width that reached the target and the work of the walk, codes compared and lists
-of links read. A `ClusterModel` says how many passing rows the clusters nearest to a query must
-hold. Both know queries that the filter avoids apart from the rest, as these need several times as
-much. Plain values, kept as JSON with the segment.
+target, the gap that reached the target (see `GraphParameters`) and the work of the walk, codes
+compared and lists of links read. A `ClusterModel` says how many passing rows the clusters nearest
+to a query must hold. Both know queries that the filter avoids apart from the rest, as these need
+several times as much. Plain values, kept as JSON with the segment.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 # Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
 RATES = 12
 ONE_HOP, TWO_HOP = 0, 1
+WIDEST = 640
+"""Rows that a walk keeps at most, for answers of the calibrated k."""
+
 MODE_NAMES = ("one-hop", "two-hop")
 
 
@@ -43,10 +46,10 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Beam and work of one kind of walk by selectivity (falling) and target (as TARGETS).
+    """Gap and work of one kind of walk by selectivity (falling) and target (as TARGETS).
 
-    `codes` counts lists of links as well. `beams[i][j]` and `codes[i][j]` belong to
-    `selectivities[i]` and `TARGETS[j]`; 0 means that no beam reached the target there. `far`: for
+    `codes` counts lists of links as well. `gaps[i][j]` and `codes[i][j]` belong to
+    `selectivities[i]` and `TARGETS[j]`; 0 means that no gap reached the target there. `far`: for
     queries that the filter avoids. `fixed_ns`, `code_ns`: time of such walks by their codes.
     """
 
@@ -55,7 +58,7 @@ class Curve:
     fixed_ns: float
     code_ns: float
     selectivities: tuple[float, ...]
-    beams: tuple[tuple[float, ...], ...]
+    gaps: tuple[tuple[float, ...], ...]
     codes: tuple[tuple[float, ...], ...]
 
     @property
@@ -63,7 +66,7 @@ class Curve:
         return MODE_NAMES[self.mode] + (" far" if self.far else "")
 
     def at(self, selectivity: float, target: float) -> tuple[float, float] | None:
-        """Beam and codes for a target at a selectivity, log-log between calibrated points.
+        """Gap and codes for a target at a selectivity, log-log between calibrated points.
 
         None below the last calibrated selectivity, above the highest target, or where a
         neighbouring point did not reach the target.
@@ -75,17 +78,17 @@ class Curve:
         while place + 1 < len(self.selectivities) and self.selectivities[place + 1] >= selectivity:
             place += 1
         after = min(place + 1, len(self.selectivities) - 1)
-        ends = [(self.beams[i][column], self.codes[i][column]) for i in (place, after)]
-        if any(beam == 0 for beam, _ in ends):
+        ends = [(self.gaps[i][column], self.codes[i][column]) for i in (place, after)]
+        if any(gap == 0 for gap, _ in ends):
             return None
         high, low = self.selectivities[place], self.selectivities[after]
         share = 0.0 if high <= low else math.log(high / selectivity) / math.log(high / low)
         share = min(max(share, 0.0), 1.0)
-        beam, codes = (
+        gap, codes = (
             math.exp(math.log(a) * (1 - share) + math.log(b) * share)
             for a, b in zip(ends[0], ends[1], strict=True)
         )
-        return beam, codes
+        return gap, codes
 
 
 def _interpolated(x: float, places: Sequence[float], values: Sequence[float]) -> float:
@@ -245,7 +248,7 @@ class Calibration:
                     float(curve["fixed_ns"]),
                     float(curve["code_ns"]),
                     tuple(curve["selectivities"]),
-                    tuple(tuple(row) for row in curve["beams"]),
+                    tuple(tuple(row) for row in curve["gaps"]),
                     tuple(tuple(row) for row in curve["codes"]),
                 )
                 for curve in raw["curves"]
@@ -279,7 +282,7 @@ def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
     return ClusterModel(int(raw["clusters"]), slacks, near, far, times, share)
 
 
-# Rounded from measurements on 100,000 abstracts x 384 (cosine, one core), beams towards the wider;
+# Rounded from measurements on 100,000 abstracts x 384 (cosine, one core), gaps towards the wider;
 # used where measuring is switched off and for segments too small to measure.
 DEFAULT = Calibration(
     source="default",
@@ -295,7 +298,7 @@ DEFAULT = Calibration(
             15_000,
             150,
             (1.0, 0.5),
-            ((14, 28, 56, 160, 224, 640), (14, 28, 40, 80, 112, 448)),
+            ((0.02, 0.05, 0.1, 0.17, 0.22, 0.4), (0.02, 0.05, 0.1, 0.17, 0.22, 0.4)),
             ((550, 900, 1_500, 3_200, 4_200, 9_000), (850, 1_300, 1_700, 2_700, 3_500, 9_500)),
         ),
         Curve(
@@ -304,12 +307,7 @@ DEFAULT = Calibration(
             15_000,
             180,
             (0.5, 0.2, 0.1, 0.05),
-            (
-                (14, 28, 56, 112, 160, 640),
-                (14, 28, 56, 112, 160, 640),
-                (14, 28, 56, 112, 160, 640),
-                (14, 28, 56, 112, 160, 640),
-            ),
+            (((0.05, 0.08, 0.13, 0.17, 0.22, 0.4),) * 4),
             (
                 (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),
                 (1_000, 1_500, 2_800, 4_500, 6_000, 14_000),

@@ -1,4 +1,4 @@
-"""The beam of a walk for each recall target, and its work."""
+"""How far a walk looks for each recall target, and its work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration.model import ONE_HOP, TARGETS, TWO_HOP, Curve
+from fanns.calibration.model import ONE_HOP, TARGETS, TWO_HOP, WIDEST, Curve
 from fanns.calibration.samples import Bench, Trial, reached, recalls
 from fanns.calibration.timing import TURNS, Job, Timed
 from fanns.paths import Answers, Budget
@@ -15,10 +15,15 @@ from fanns.paths.graph import GraphParameters
 from fanns.selection import Selection
 
 QUERIES = 128
-BEAMS = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 112, 160, 224, 320, 448, 640)
+# Shares of the k-th distance by which rows that are followed may be farther.
+GAPS = (
+    *(0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3, 0.4),
+    *(0.6, 1.0, 2.0, 4.0),
+)
 # Selectivities at which each kind of walk is measured; below the last a walk is never chosen.
 TIMED = {ONE_HOP: (1.0, 0.5), TWO_HOP: (0.5, 0.2, 0.1)}
-TIMED_BEAMS = (20, 68)
+TIMED_GAPS = (0.03, 0.13)
+FEWEST_TIMED = 136  # passing rows
 LIFT = "lift"
 # Fixed part and slope on segments too small to be timed.
 SMALL = (15_000.0, 150.0)
@@ -30,34 +35,32 @@ class WalkKey(NamedTuple):
 
     mode: int
     share: float
-    beam: int
+    gap: float
 
 
 def ladder(
     segment: Bench, one: Trial, mode: int, k: int, shortlist: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The narrowest beam per target and the codes it compared; 0 where none reached it."""
+    """The least gap per target and the codes it compared; 0 where none reached it."""
     one = one.head(QUERIES)
     selection, queries = one.selection, one.queries
     k = min(k, selection.count)
     truth = one.best(k)
-    beams, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
+    gaps, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
     # A code costs a walk at least twice what it costs a scan: beyond this the scan has won.
     dear = selection.count / 2
-    for beam in BEAMS:
-        if beam < k:
-            continue
-        parameters = GraphParameters(mode, beam, min(shortlist, beam), 0)
+    for gap in GAPS:
+        parameters = GraphParameters(mode, max(WIDEST, k), shortlist, 0, gap)
         found = segment.graph.search(queries, selection, k, parameters, Budget())
         shares = recalls(found, truth)
         # Reading a list of links costs a walk as much as comparing a code, and counts as one.
         compared = float((found.work[:, 0] + found.work[:, 3]).mean())
         for j, target in enumerate(TARGETS):
-            if beams[j] == 0 and reached(shares, target):
-                beams[j], codes[j] = beam, compared
-        if beams.all() or compared > dear:
+            if gaps[j] == 0 and reached(shares, target):
+                gaps[j], codes[j] = gap, compared
+        if gaps.all() or compared > dear:
             break
-    return beams, codes
+    return gaps, codes
 
 
 def jobs(
@@ -65,11 +68,11 @@ def jobs(
 ) -> dict[WalkKey | str, Job]:
     """The walks whose times tell what codes cost them, and the look at the lift before (LIFT)."""
     wanted = [
-        WalkKey(mode, share, beam)
+        WalkKey(mode, share, gap)
         for mode, shares in TIMED.items()
         for share in shares
-        for beam in TIMED_BEAMS
-        if share * segment.n >= 2 * beam
+        for gap in TIMED_GAPS
+        if share * segment.n >= FEWEST_TIMED
     ]
     kept = {
         share: [
@@ -82,7 +85,7 @@ def jobs(
     }
 
     def walk(key: WalkKey) -> Job:
-        parameters = GraphParameters(key.mode, key.beam, min(shortlist, key.beam), 0)
+        parameters = GraphParameters(key.mode, WIDEST, shortlist, 0, key.gap)
 
         def run(turn: int) -> Answers:
             query, selection = queries[turn % len(queries)][None], kept[key.share][turn]
@@ -130,8 +133,8 @@ def curves(
     }
     for done, (mode, s) in enumerate(steps):
         for one in known[s]:
-            beams, codes = ladder(segment, one, mode, k, shortlist)
-            point = (s, tuple(beams.tolist()), tuple(codes.tolist()))
+            gaps, codes = ladder(segment, one, mode, k, shortlist)
+            point = (s, tuple(gaps.tolist()), tuple(codes.tolist()))
             rows.setdefault((mode, one.far), []).append(point)
         progress(done + 1, len(steps))
     return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -39,15 +40,18 @@ class GraphParameters(NamedTuple):
     """How to walk.
 
     `mode`: ONE_HOP follows failing rows and collects the passing ones, TWO_HOP meets passing rows
-    only. `ef`: rows of the beam, at least k are used. `rerank`: rows compared in full precision, at
-    least k and at most the beam are used. `walk_limit`: codes compared and lists of links read, in
-    all, before the walk gives up with status EXHAUSTED; 0 for no limit.
+    only. `ef`: rows of the beam at most, at least k are used. `rerank`: rows compared in full
+    precision, at least k and at most the beam are used. `walk_limit`: codes compared and lists of
+    links read, in all, before the walk gives up with status EXHAUSTED; 0 for no limit. `gap`: rows
+    are followed that are farther than the k-th best by no more than this share of its distance
+    (squared under l2; under ip, of how far its product is from the largest that could be).
     """
 
     mode: int
     ef: int
     rerank: int
     walk_limit: int = 0
+    gap: float = math.inf
 
 
 class _Scratch(threading.local):
@@ -231,7 +235,7 @@ class GraphPath:
         INCOMPLETE when the budget ended it.
         """
         answers = no_answers(len(queries), k)
-        mode, ef, rerank, walk_limit = parameters
+        mode, ef, rerank, walk_limit, gap = parameters
         max_work, deadline = budget
         count, n, places = selection.count, self._n, self._places
         everything = count == n
@@ -251,6 +255,7 @@ class GraphPath:
             mode,
             beam,
             min(max(rerank, k), beam),
+            gap,
             walk_limit,
             max_work,
             deadline,
