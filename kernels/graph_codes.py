@@ -19,7 +19,7 @@ from fanns.kernels.bits import bits_key
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.graph_keys import inlined, pack
 from fanns.kernels.int8 import CONSTANT, LENGTH, MULTIPLIER, OFFSET, code_key
-from fanns.kernels.intrinsics import dot_u8i8, prefetch_row
+from fanns.kernels.intrinsics import dot_u8i8, prefetch, prefetch_row
 from fanns.kernels.jit import Array, Integer, inner
 
 # numba is only partly typed: what it gives is Any here.
@@ -102,10 +102,27 @@ def _key_of(held, row):  # type: ignore[no-untyped-def]
     return lambda held, row: record_key(held, row)
 
 
-@inlined
 def ask_for(held: Any, row: Integer) -> None:
     """Ask for a row's code."""
+    raise NotImplementedError("for kernels")
+
+
+@inlined
+def _ask_int8(held: Any, row: Integer) -> None:
     prefetch_row(held[0], row)
+
+
+@inlined
+def _ask_record(held: Any, row: Integer) -> None:
+    prefetch_row(held[0], row)
+    prefetch(held[5], row)
+
+
+@overload(ask_for, jit_options={"forceinline": True})
+def _ask_for(held, row):  # type: ignore[no-untyped-def]
+    if len(held.types) == INT8_HELD:
+        return lambda held, row: _ask_int8(held, row)
+    return lambda held, row: _ask_record(held, row)
 
 
 @inner
