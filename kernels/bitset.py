@@ -12,6 +12,7 @@ import numpy as np
 
 from fanns.kernels.intrinsics import popcount, trailing_zeros
 from fanns.kernels.jit import Array, kernel
+from fanns.kernels.words import rows_of_word
 
 ONE = np.uint64(1)
 ZERO = np.uint64(0)
@@ -75,6 +76,9 @@ def rows_of_words(words: Array, rows: Array) -> int:
     found = 0
     for w in range(words.shape[0]):
         word = words[w]
+        if found + 64 <= capacity:
+            found = rows_of_word(word, np.int64(w * 64), rows, np.int64(found))
+            continue
         while word != ZERO:
             if found == capacity:
                 return found

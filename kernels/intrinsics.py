@@ -26,7 +26,7 @@ cgutils: Any = numba.core.cgutils
 intrinsic: Any = numba.extending.intrinsic
 Type = Any
 
-I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
 LANES = 8
 """Partial sums of a float dot product are kept in 4 x LANES places."""

@@ -14,10 +14,11 @@ import numpy as np
 
 from fanns.kernels.distance import row_distance, widen
 from fanns.kernels.int8 import PARAMETERS, code_key, exact_key, key_error, prepare_query
-from fanns.kernels.intrinsics import dot_float, prefetch_row, read_clock, trailing_zeros
+from fanns.kernels.intrinsics import dot_float, prefetch_row, read_clock
 from fanns.kernels.jit import Array, Integer, inner, kernel
 from fanns.kernels.shortlist import SLACK, cut_back, make_heap, sink
 from fanns.kernels.topk import push, sort_heap
+from fanns.kernels.words import rows_of_word
 
 # Forms of a selection.
 ALL, ROWS, WORDS = 0, 1, 2
@@ -50,12 +51,7 @@ def next_block(
     filled = np.int64(0)
     if form == WORDS:
         while position < words.shape[0] and filled + 64 <= block.shape[0]:
-            word = words[position]
-            first = position * 64
-            while word != np.uint64(0):
-                block[filled] = first + trailing_zeros(word)
-                filled += 1
-                word &= word - np.uint64(1)
+            filled = rows_of_word(words[position], np.int64(position * 64), block, filled)
             position += 1
         return filled, position
     stop = rows.shape[0] if form == ROWS else n

@@ -58,6 +58,7 @@ from fanns.kernels.scan import (
 from fanns.kernels.scan_bits import RECORDS_AHEAD
 from fanns.kernels.shortlist import cut_back, make_heap, sink
 from fanns.kernels.topk import push
+from fanns.kernels.words import rows_of_word
 
 DENSE = 20
 """Passing rows of 64 neighbours from which on all are estimated at once."""
@@ -99,16 +100,6 @@ def next_word(form: int, words: Array, position: Integer, stop: Integer) -> tupl
         word &= ~(ALL_BITS << np.uint64(stop & 63))
         end = stop
     return word, end
-
-
-@inner
-def take_word(word: Any, first: Integer, block: Array, filled: Integer) -> Integer:
-    """Append the rows of a word, whose lowest bit is row `first`, to a block; gives its size."""
-    while word != np.uint64(0):
-        block[filled] = first + trailing_zeros(word)
-        filled += 1
-        word &= word - np.uint64(1)
-    return filled
 
 
 @inner
@@ -413,7 +404,7 @@ def scan_clusters(
                             word &= word - np.uint64(1)
                         work += met
                     else:
-                        filled = take_word(word, first, block, filled)
+                        filled = rows_of_word(word, np.int64(first), block, np.int64(filled))
                     position = end
                 for i in range(begun, filled):
                     base[i], spread[i] = key, gap
