@@ -174,13 +174,14 @@ class WriterLock:
         self.directory = directory
         self._lock = FileLock(directory / LOCK, thread_local=False)
 
-    def acquire(self) -> None:
-        """Takes the lock or raises IndexLockedError, without waiting."""
+    def acquire(self, wait: float = 0.0) -> None:
+        """Takes the lock, or raises IndexLockedError after so many seconds."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=wait)
         except Timeout:
             raise IndexLockedError(
-                f"{self.directory} is open for writing{self._holder()}; close that index first"
+                f"{self.directory} is open for writing{self._holder()}; close that index first, "
+                "or wait for it (wait=)"
             ) from None
         except OSError as cause:
             raise failure("lock for writing", self.directory, cause) from cause

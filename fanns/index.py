@@ -169,18 +169,29 @@ class Index(Mutable):
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path, mode: Literal["r", "w"] = "r", *, check: bool = False) -> Index:
+    def open(
+        cls,
+        path: str | Path,
+        mode: Literal["r", "w"] = "r",
+        *,
+        check: bool = False,
+        wait: float = 0.0,
+    ) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
+
+        Pickling an index on disk, as worker processes do, sends its path: it is opened there for
+        reading, in the state that is then the last.
 
         Args:
             path: the directory.
             mode: "r", any number of readers; "w", the one writer.
             check: read every file and prove its checksum first.
+            wait: with mode "w", seconds to wait for another writer to close.
 
         Raises:
             NotAnIndexError, CorruptIndexError, IndexLockedError, StorageError.
         """
-        directory = Directory.open(path, mode=mode, check=check)
+        directory = Directory.open(path, mode=mode, check=check, wait=wait)
         try:
             recipe, segments = load_index(directory)
             return cls(recipe, segments, directory)
@@ -215,6 +226,17 @@ class Index(Mutable):
         if self._directory is not None:
             self._directory.close()
         self._seen = self._quick = None
+
+    def __copy__(self) -> Index:
+        """The index as it is now, whatever is done to this one later."""
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._directory is None:
+            raise InputError("an index in memory cannot be pickled: save it, and send its path")
+        return Index.open, (str(self._directory.path),)
 
     def __enter__(self) -> Index:
         return self

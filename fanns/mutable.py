@@ -138,8 +138,8 @@ class Mutable:
     ) -> int:
         """Give attributes of rows new values, by ids or by a filter; vectors are not touched.
 
-        The columns named are written anew for every segment that has such rows: some 0.1 s for a
-        million rows each, however few rows change, so update many in one call.
+        The columns named are written anew for every segment that has such rows, however few they
+        are (some 0.15 s for a million numbers, 0.8 s for distinct strings): update many at once.
 
         Args:
             set: by column a value for all rows (None: null), or an array, column or list with one

@@ -97,8 +97,16 @@ class Directory:
         return self
 
     @classmethod
-    def open(cls, path: str | Path, mode: Literal["r", "w"] = "r", check: bool = False) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        mode: Literal["r", "w"] = "r",
+        check: bool = False,
+        wait: float = 0.0,
+    ) -> Self:
         """Opens the last committed state; check=True reads every byte first.
+
+        A writer waits so many seconds for another one to close.
 
         Raises NotAnIndexError, CorruptIndexError, IndexLockedError (mode "w"), or StorageError when
         the files cannot be read or, in mode "w", written.
@@ -108,7 +116,7 @@ class Directory:
         self = cls(Path(os.path.abspath(path)), mode)
         try:
             if mode == "w":
-                self._open_writer()
+                self._open_writer(wait)
             else:
                 self._open_reader()
             if check and (problems := self.verify()):
@@ -143,10 +151,10 @@ class Directory:
         self._open_reader()
         return True
 
-    def _open_writer(self) -> None:
+    def _open_writer(self, wait: float) -> None:
         catalog.read_manifest(self.path)  # every check, before even a lock file is made
         self._lock = WriterLock(self.path)
-        self._lock.acquire()
+        self._lock.acquire(wait)
         catalog.check_seal(self.path)
         self._writer = CatalogWriter(self.path)
         try:
