@@ -17,8 +17,8 @@ from fanns.building import Recipe
 from fanns.columns_changing import column_added, column_dropped, column_indexed
 from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs
 from fanns.deleting import burial, chosen
-from fanns.errors import InputError, StorageError
-from fanns.persistence import opened, refresh_index
+from fanns.errors import CorruptIndexError, InputError, StorageError
+from fanns.persistence import load_index, opened, refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
 from fanns.storage import Directory
@@ -52,10 +52,19 @@ class Mutable:
         return snapshot
 
     def _commit(self, snapshot: Snapshot, change: Change) -> None:
-        segments = apply(change, self._recipe, snapshot.segments, self._directory)
-        if change.recipe is not None:
-            self._recipe = change.recipe
-        self._see(segments)
+        directory = self._directory
+        before = None if directory is None else directory.segments
+        try:
+            segments = apply(change, self._recipe, snapshot.segments, directory)
+            if change.recipe is not None:
+                self._recipe = change.recipe
+            self._see(segments)
+        except BaseException:
+            # An interrupt may come when the change holds on disk already: then it holds here too.
+            if directory is not None and directory.segments is not before:
+                self._recipe, committed = load_index(directory)
+                self._see(committed)
+            raise
 
     def add(self, data: Any, *, progress: Progress | None = None) -> None:
         """Add rows, searchable when the call returns. Ids of deleted rows may come again.
@@ -281,6 +290,8 @@ class Mutable:
 def next_id(snapshot: Snapshot) -> int:
     """The id of the next row where ids are generated: none is given twice."""
     after = [segment.meta.get("next_id", 0) for segment in snapshot.segments]
+    if not all(type(number) is int and number >= 0 for number in after):
+        raise CorruptIndexError(f"next_id: not numbers of rows: {after}")
     if snapshot.id_kind == "int":
         after += [int(segment.ids.ties.max()) + 1 for segment in snapshot.segments if segment.n]
     return max(after, default=0)

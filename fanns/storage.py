@@ -12,6 +12,7 @@ and, read-only, in a forked child; they cannot be pickled: send the path and ope
 """
 
 import contextlib
+import json
 import os
 import shutil
 import weakref
@@ -24,7 +25,7 @@ import pyarrow as pa
 
 from fanns import catalog, files
 from fanns.arrayfile import FILE_NAME
-from fanns.catalog import CatalogWriter, Manifest, SegmentRecord
+from fanns.catalog import CatalogWriter, Manifest
 from fanns.errors import (
     CorruptIndexError,
     IndexExistsError,
@@ -258,7 +259,7 @@ class Directory:
                 None if settings is None else dict(settings),
             )
         except BaseException:
-            self._withdraw(writer, made, [one.record for one in (*added, *edited.values())])
+            self._withdraw(writer, made)
             raise
         kept = [edited.get(one.id, one) for one in self.segments if one.id not in removed]
         self.segments = in_order([*kept, *added])
@@ -306,17 +307,17 @@ class Directory:
         """Bytes of all segments."""
         return sum(segment.nbytes() for segment in self.segments)
 
-    def _withdraw(
-        self, writer: CatalogWriter, made: Iterable[Path], records: Sequence[SegmentRecord]
-    ) -> None:
-        """Removes what a failed commit wrote, once it is certain that the catalog does not name it.
+    def _withdraw(self, writer: CatalogWriter, made: Iterable[Path]) -> None:
+        """Removes what a failed commit wrote, once it is certain that the catalog is as it was.
 
         A commit may fail after it became durable. Then, or when nobody can tell, the files stay and
         this directory is written no more: opening it again finds the state that holds.
         """
+        before = {(segment.id, segment.meta.get(VERSION, 0)) for segment in self.segments}
         try:
-            committed = writer.load().segments
-            certain = not any(record in committed for record in records)
+            found = writer.load()
+            after = {(segment.id, segment.meta.get(VERSION, 0)) for segment in found.segments}
+            certain = after == before and found.settings == json.loads(json.dumps(self.settings))
         except StorageError:
             certain = False
         if certain:

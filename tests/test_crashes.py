@@ -13,11 +13,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 import fanns
+from fanns.catalog import CatalogWriter
+from fanns.errors import StorageError
 from fanns.storage import Directory
 from tests.living_helpers import Model, assert_same
 from tests.living_operations import QUERY, digest, follow, rows_in, start
@@ -180,3 +182,45 @@ def test_full_disk(tmp_path: Path) -> None:
     output = run_child(FULL, "tmpfs", tmp_path, 15, prefix=("unshare", "-rm"))
     failed, done = map(int, output.split())
     assert failed >= 5 and done >= 10
+
+
+def test_interrupted_after_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the commit and its return: the index goes on from what is on disk."""
+    model = start(tmp_path / "x")
+    with fanns.open(tmp_path / "x", mode="w") as index:
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(Directory, "_clear", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    index.delete(where="year = 3")
+            model.delete(lambda row: row["year"] == 3)
+            assert_same(index, model, QUERY)
+            index.update(set={"year": 3}, where="year = 4")
+            model.update(lambda row: row["year"] == 4, {"year": 3})
+    with fanns.open(tmp_path / "x", check=True) as index:
+        assert_same(index, model, QUERY)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_commit_that_nobody_can_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It became durable, but the system reported an error: nothing is removed, opening tells."""
+    model = start(tmp_path / "x")
+    with fanns.open(tmp_path / "x", mode="w") as index:
+        commit = CatalogWriter.commit
+
+        def fail(self: CatalogWriter, *arguments: Any) -> None:
+            commit(self, *arguments)
+            raise StorageError("the disk went away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(CatalogWriter, "commit", fail)
+            with pytest.raises(StorageError, match="the disk went away"):
+                index.delete(where="year = 3")
+        with pytest.raises(StorageError, match="not open for writing"):
+            index.delete(where="year = 4")
+    model.delete(lambda row: row["year"] == 3)
+    with fanns.open(tmp_path / "x", mode="w", check=True) as index:
+        assert_same(index, model, QUERY)
