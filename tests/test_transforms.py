@@ -316,25 +316,25 @@ def test_vectors_come_back_within_rounding(indexes: dict[str, fanns.Index]) -> N
 
 
 def test_segments_have_bases_of_their_own(tmp_path: Path) -> None:
-    parts = [low_rank(700, 160, 24, seed=1), low_rank(700, 160, 30, seed=2)]
-    parts.append(np.random.default_rng(3).standard_normal((700, 160)).astype(np.float32))
+    parts = [low_rank(1_100, 160, 24, seed=1), low_rank(1_100, 160, 30, seed=2)]
+    parts.append(np.random.default_rng(3).standard_normal((1_100, 160)).astype(np.float32))
     path = tmp_path / "three.fanns"
     built(parts[0], metric="l2", path=path).close()
     with fanns.open(path, mode="w") as index:
         for number, part in enumerate(parts[1:], 1):
-            index.add(table(part, 700 * number))
+            index.add(table(part, 1_100 * number))
     vectors = np.concatenate(parts)
     queries = np.random.default_rng(4).standard_normal((20, 160)).astype(np.float32)
     with fanns.open(path) as index:
         held = [part["vectors"] for part in index.info()["segments"]]
         assert ["rank 24: stored as 24 (6.7x" in held[0], "rank 30" in held[1]] == [True, True]
         assert held[2] == "160 dimensions"
-        for query in [*queries, vectors[5], vectors[800]]:
+        for query in [*queries, vectors[5], vectors[1_200]]:
             hits = index.search(query, 10, exact=True)
             expected = np.sort(oracle(vectors, query, "l2"))[:10]
             np.testing.assert_allclose(hits.distances, expected, atol=1e-5)
-        np.testing.assert_allclose(given_back(index, np.arange(2100)), vectors, atol=1e-5)
-        np.testing.assert_array_equal(given_back(index, [1500]), vectors[1500:1501])
+        np.testing.assert_allclose(given_back(index, np.arange(3_300)), vectors, atol=1e-5)
+        np.testing.assert_array_equal(given_back(index, [2_500]), vectors[2_500:2_501])
         index.warmup()
 
 
