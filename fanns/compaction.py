@@ -27,7 +27,7 @@ DEAD_SHARE = 0.1
 """A segment with more deleted rows than this share is built anew."""
 
 SMALL_SHARE = 0.25
-"""A segment with fewer rows than this share of the largest is merged with its neighbours."""
+"""A segment with fewer rows than this share of all is merged with such neighbours."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -78,11 +78,11 @@ def report(
 
 def runs(segments: Sequence[Segment], every: bool, erase: bool) -> list[list[int]]:
     """The neighbours to be merged, by their places; a run of one is a segment built anew."""
-    largest = max((segment.rows for segment in segments), default=0)
+    total = sum(segment.rows for segment in segments)
     found: list[list[int]] = []
     before = -2
     for place, segment in enumerate(segments):
-        small = segment.rows < SMALL_SHARE * largest
+        small = segment.rows < SMALL_SHARE * total
         if not (every or small or must(segment, erase)):
             continue
         if place == before + 1:

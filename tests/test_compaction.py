@@ -288,25 +288,42 @@ def test_tuned_calibrations_are_kept() -> None:
     assert index.check(queries, "versions > 1").recall > 0.9
 
 
+def test_many_equal_segments_become_one() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((6_000, 8)).astype(np.float32)
+    parts = [{"id": np.arange(i, i + 1_000), "embedding": vectors[i : i + 1_000]}
+             for i in range(0, 6_000, 1_000)]  # fmt: skip
+    index = fanns.Index.build(parts[0], calibration="default")
+    for part in parts[1:]:
+        index.add(part)
+    report = index.compact()
+    assert (report.segments_before, report.segments_after) == (6, 1)
+    assert index.ids().tolist() == list(range(6_000))
+
+
 @pytest.mark.slow
 def test_half_replaced_is_as_good_as_built_anew(arxiv_table: pa.Table, tmp_path: Path) -> None:
     """Recall, and bytes on disk, after half of the rows were replaced by upserts and compacted."""
-    table = arxiv_table.slice(0, 40_000)
-    moved = table.slice(20_000).set_column(
-        table.schema.get_field_index("id"), "id", table["id"].slice(0, 20_000)
-    )
-    fanns.Index.build(table.slice(0, 20_000), path=tmp_path / "x").close()
-    fanns.Index.build(moved, path=tmp_path / "fresh").close()
+    n, half = 20_000, 10_000
+    first = arxiv_table.slice(0, n)
+    place = first.schema.get_field_index("id")
+    new = arxiv_table.slice(n, half).set_column(place, "id", first["id"].slice(0, half))
+    fanns.Index.build(first, path=tmp_path / "x").close()
+    fanns.Index.build(pa.concat_tables([first.slice(half), new]), path=tmp_path / "fresh").close()
     queries = np.stack(arxiv_table.slice(90_000, 200)["embedding"].to_numpy())
     with fanns.open(tmp_path / "x", mode="w") as index:
-        for start in range(0, 20_000, 4_000):
-            assert index.upsert(moved.slice(start, 4_000)) == 4_000
-        index.compact()
-        fresh = fanns.open(tmp_path / "fresh")
-        ours, theirs = index.check(queries), fresh.check(queries)
-        assert ours.recall > theirs.recall - 0.01
-        sizes = [sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-                 for path in (tmp_path / "x", tmp_path / "fresh")]  # fmt: skip
-        assert sizes[0] < 1.05 * sizes[1]
+        for start in range(0, half, 4_000):
+            index.upsert(new.slice(start, 4_000))
+        assert len(index.info()["segments"]) == 4
+        assert index.compact().removed == half
         assert len(index.info()["segments"]) == 1
-        fresh.close()
+        with fanns.open(tmp_path / "fresh") as fresh:
+            assert len(index) == len(fresh) == n
+            ours, theirs = index.check(queries), fresh.check(queries)
+            assert ours.recall > theirs.recall - 0.01
+            for query in queries[:20]:
+                again = [some.search(query, 10, exact=True).ids for some in (index, fresh)]
+                assert again[0] == again[1]
+    sizes = [sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+             for path in (tmp_path / "x", tmp_path / "fresh")]  # fmt: skip
+    assert sizes[0] < 1.05 * sizes[1]
