@@ -103,7 +103,7 @@ def measured() -> Finding:
 
 
 def test_kernels_are_measured(measured: Finding) -> None:
-    assert measured.name == "kernels" and len(measured.bars) == 6
+    assert measured.name == "kernels" and len(measured.bars) == 7
     names = [row["kernel"] for row in measured.rows]
     assert f"int8 scan, {CONTIGUOUS}" in names and "reading by numba" in names
     assert any(name.startswith("faiss IndexRaBitQFastScan") for name in names)

@@ -40,7 +40,7 @@ def measure(
     for how, asked in (("one at a time", queries[:1]), (f"{len(queries)} at once", queries)):
         amount = rows * len(asked)
         ours, peers = f"{OURS}, {how}", pq_calls(vectors, asked, SHORTLIST)
-        timed = {ours: Timed(_ours(codes, asked), amount)}
+        timed = {ours: Timed(fast_scan_call(codes, asked), amount)}
         timed |= {f"{name}, {how}": Timed(call, amount) for name, call in peers.items()}
         found, ratios = compare(f"4-bit {how}", timed, list(timed)[1:], "rows", pace)
         records += found
@@ -48,7 +48,8 @@ def measure(
     return records, bars
 
 
-def _ours(codes: PQCodes, queries: NDArray[np.float32]) -> Call:
+def fast_scan_call(codes: PQCodes, queries: NDArray[np.float32]) -> Call:
+    """The scan of all codes, SHORTLIST estimates a query."""
     words = np.full(-(-codes.n // ROWS), ~np.uint64(0))
     if codes.n % ROWS:
         words[-1] = (np.uint64(1) << np.uint64(codes.n % ROWS)) - np.uint64(1)
