@@ -14,6 +14,7 @@ from fanns import __version__
 from fanns.bench.cli import bench
 from fanns.cli_build import build, info, verify, warmup
 from fanns.cli_demo import demo
+from fanns.cli_export import export, import_
 from fanns.cli_options import NOT_NEEDED
 from fanns.cli_query import check, query
 from fanns.cli_write import add, compact, delete, update, upsert
@@ -72,6 +73,8 @@ for _command in (
     update,
     delete,
     compact,
+    export,
+    import_,
     info,
     check,
     verify,

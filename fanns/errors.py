@@ -11,7 +11,7 @@
     ├── StorageError             an index directory that cannot be read or written
     │   ├── NotAnIndexError      the path holds something else
     │   ├── CorruptIndexError    a file that is truncated, altered or inconsistent
-    │   ├── IndexExistsError     the target of a build is taken
+    │   ├── IndexExistsError     the target of a build or export is taken
     │   └── IndexLockedError     another writer holds the index
     └── MissingDependencyError   an optional package that this call needs
 
@@ -66,7 +66,7 @@ class CorruptIndexError(StorageError):
 
 
 class IndexExistsError(StorageError):
-    """The target of a build is taken."""
+    """The target of a build or an export is taken."""
 
 
 class IndexLockedError(StorageError):

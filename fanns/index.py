@@ -17,9 +17,12 @@ from fanns.checking import CheckReport, check_recall
 from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
 from fanns.execution import Answer, Options, answer
 from fanns.explanation import Explanation
+from fanns.exporting import BATCH_ROWS, export_index
 from fanns.hits import BatchHits, Hits
+from fanns.importing import import_data
+from fanns.ingest import Ingest
 from fanns.kernels.distance import METRICS
-from fanns.mutable import Mutable
+from fanns.mutable import Mutable, next_id
 from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
@@ -137,10 +140,8 @@ class Index(Mutable):
             InputError: the data cannot be used; the message names the column and row.
             IndexExistsError: something is at `path` and `overwrite` is False.
         """
-        directory = None
-        if path is not None:
-            directory = Directory.create(path, overwrite=overwrite)
-        try:
+
+        def prepared() -> tuple[Recipe, Ingest, int | None]:
             recipe, ingest = prepare_data(
                 data,
                 vector=vector,
@@ -156,7 +157,32 @@ class Index(Mutable):
                 calibration=calibration,
                 bits=bits,
             )
+            return recipe, ingest, None
+
+        return cls._made(prepared, queries, path, overwrite, progress)
+
+    @classmethod
+    def _made(
+        cls,
+        prepared: Callable[[], tuple[Recipe, Ingest, int | None]],
+        queries: np.ndarray | None,
+        path: str | Path | None,
+        overwrite: bool,
+        progress: Progress | None,
+    ) -> Index:
+        """An index of one segment, in memory or at `path`; whether it may go there comes first.
+
+        `prepared` gives the recipe, the rows, and the next id where ids are generated and some
+        were given before.
+        """
+        directory = None
+        if path is not None:
+            directory = Directory.create(path, overwrite=overwrite)
+        try:
+            recipe, ingest, following = prepared()
             segment = make_segment(recipe, ingest, queries, progress)
+            if following is not None and recipe.generated:
+                segment.meta["next_id"] = following
             made = cls(recipe, [segment])
             if directory is None:
                 return made
@@ -167,6 +193,79 @@ class Index(Mutable):
                 directory.close()
         assert path is not None
         return cls.open(path)
+
+    @classmethod
+    def import_(
+        cls,
+        file: str | Path,
+        path: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        queries: np.ndarray | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Restore an index from the Parquet file that `export` wrote.
+
+        Rows, their order, ids, vectors and columns are as they were, and so are metric, roles of
+        columns, model and options of the build, which the file holds; codes and graph are built
+        anew, in one segment, and calibrated on `queries`. Nothing in the file is executed. (`build`
+        takes such a file as any other: with its own options.)
+
+        Args:
+            file: the Parquet file.
+            path: directory to save to; without it the index lives in memory.
+            overwrite, queries, threads, progress: as for `build`.
+
+        Raises:
+            InputError: the file is not Parquet or no export, or its settings cannot be used.
+            IndexExistsError: something is at `path` and `overwrite` is False.
+        """
+        return cls._made(lambda: import_data(file, threads), queries, path, overwrite, progress)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        overwrite: bool = False,
+        held: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Write all rows to one Parquet file, from which `import_` restores the index.
+
+        Any reader of Parquet opens it: ids, vectors, attributes and stored columns in their types,
+        rows in the order of `ids()`. The file appears at once, complete and durable, or not at
+        all. Changes made meanwhile are not in it.
+
+        Args:
+            path: the file.
+            batch_rows: rows held in memory at a time, and in a row group of the file.
+            overwrite: replace a file at `path`.
+            held: where the index was built with `keep_originals=False`, write the float16 vectors
+                that it holds (normalised under cosine). Others come back as `get` gives them.
+            progress: called with ("export", done, total).
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            InputError: the vectors as given are gone and `held` is False; or a timestamp in seconds
+                is beyond Parquet's range.
+            IndexExistsError: there is a file and `overwrite` is False.
+            StorageError: it cannot be written; what was there stays.
+        """
+        snapshot, recipe = self._snapshot, self._recipe
+        return export_index(
+            snapshot,
+            recipe,
+            next_id(snapshot) if recipe.generated else 0,
+            path,
+            batch_rows=batch_rows,
+            overwrite=overwrite,
+            held=held,
+            progress=progress,
+        )
 
     @classmethod
     def open(
