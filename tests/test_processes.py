@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import sys
 import threading
@@ -77,6 +78,62 @@ def test_a_fork_goes_on_with_the_open_index(path: Path) -> None:
         assert answers.get() == expected
         process.join()
         assert ask(index, 3) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_that_closes_leaves_its_parent_alone(path: Path) -> None:
+    with fanns.open(path) as index:
+        expected = ask(index, 5)
+        pid = os.fork()
+        if pid == 0:
+            same = ask(index, 5) == expected
+            index.close()
+            os._exit(0 if same else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert ask(index, 5) == expected
+        assert index.verify() == []
+
+
+class Neighbours:
+    """A data set in the manner of PyTorch: an item is the answer to one query, made by a worker."""
+
+    def __init__(self, index: fanns.Index) -> None:
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(QUERIES)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        ids, distances = ask(self.index, number)
+        return np.array(ids), np.array(distances)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on one core
+def test_workers_of_a_data_loader(path: Path, method: str) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    from torch.utils.data import DataLoader
+
+    with fanns.open(path) as index:
+        expected = [ask(index, number) for number in range(len(QUERIES))]
+        loader: Any = DataLoader(
+            Neighbours(index),  # type: ignore[arg-type,unused-ignore]
+            batch_size=5,
+            num_workers=2,
+            multiprocessing_context=method,
+        )
+        for _ in range(2):  # epochs: each starts its workers anew
+            batches = list(loader)
+            found = [
+                (one.tolist(), two.tolist())
+                for ids, distances in batches
+                for one, two in zip(ids, distances, strict=True)
+            ]
+            assert found == expected
 
 
 def test_pickled_as_a_path(path: Path) -> None:
