@@ -134,7 +134,9 @@ def _parquet(file: Any, schema: pa.Schema, recipe: Recipe) -> Iterator[Callable[
 
     # Vectors and ids hardly repeat: a dictionary of them is only tried in vain.
     paths = [f"{n}.list.element" if kind.is_list else n for n, kind in recipe.schema.items()]
-    writer = pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=paths)
+    writer = pq.ParquetWriter(
+        file, schema, compression="zstd", use_dictionary=paths, write_page_checksum=True
+    )
     try:
         yield writer.write_table
         writer.close()

@@ -74,7 +74,8 @@ def _read_parquet(paths: list[Path]) -> pa.Table:
     tables: list[pa.Table] = []
     for path in paths:
         try:
-            table = pq.ParquetFile(path, memory_map=True).read()
+            file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+            table = file.read()
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read as Parquet: {error}") from error
         if tables:

@@ -415,6 +415,33 @@ def test_any_settings_are_read_or_refused(exported: Path, data: st.DataObject) -
         assert isinstance(error, InputError)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[EXACT])
+@given(data=st.data())
+def test_flipped_bits(exported: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """Anywhere, headers and footer included: an error that names the file, or an index."""
+    whole = bytearray(exported.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3)):
+        whole[place] ^= 1 << data.draw(st.integers(0, 7))
+    (tmp_path / "x.parquet").write_bytes(whole[: data.draw(st.none() | st.integers(0, 7_000))])
+    try:
+        fanns.Index.import_(tmp_path / "x.parquet").close()
+    except InputError as error:
+        assert str(tmp_path / "x.parquet") in str(error)
+
+
+def test_altered_values_are_refused(exported: Path, tmp_path: Path) -> None:
+    """Pages have checksums."""
+    group = pq.ParquetFile(exported).metadata.row_group(0)
+    for number in range(group.num_columns):
+        column = group.column(number)
+        first = column.dictionary_page_offset or column.data_page_offset
+        whole = bytearray(exported.read_bytes())
+        whole[first + column.total_compressed_size - 1] ^= 1
+        (tmp_path / "x.parquet").write_bytes(whole)
+        with pytest.raises(InputError, match=r"x\.parquet cannot be read as Parquet"):
+            fanns.Index.import_(tmp_path / "x.parquet")
+
+
 def test_columns_of_other_types(tmp_path: Path, exported: Path) -> None:
     table = pq.read_table(exported)
     wrong = table.set_column(
