@@ -200,9 +200,10 @@ def times(taken: Mapping[Any, Timed], n: int, count: int) -> ClusterTimes:
     rows, spent = [], []
     for key, one in taken.items():
         if isinstance(key, ClusterKey):
-            dense = key.enough if key.share >= DENSE_SHARE else 0
+            is_dense = key.share >= DENSE_SHARE
+            dense, sparse = (key.enough / key.share, 0) if is_dense else (0, key.enough)
             visits = min(key.enough * count / (key.share * n), count)
-            rows.append((1.0, visits, key.enough - dense, dense, key.rerank))
+            rows.append((1.0, visits, sparse, dense, key.rerank))
             spent.append(one.ns)
     if len(rows) < 8:
         return DEFAULT_TIMES

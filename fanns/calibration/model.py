@@ -135,9 +135,8 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class ClusterTimes:
-    """Nanoseconds of a scan of clusters: per search, per cluster, per passing row, per passing row
-    where they stand so close that 64 neighbours are estimated at once, and per row of the
-    shortlist.
+    """Nanoseconds of a scan of clusters: per search, per cluster, per passing row, per row at all
+    where so many pass that 64 neighbours are estimated at once, and per row of the shortlist.
     """
 
     fixed_ns: float
@@ -191,9 +190,10 @@ class ClusterModel:
         """Nanoseconds for so many passing rows where a share of n rows passes, and a shortlist."""
         times = self.times
         visits = min(rows * self.clusters / max(share * n, 1.0), self.clusters)
-        row_ns = times.dense_ns if share >= DENSE_SHARE else times.row_ns
-        spent = times.fixed_ns + visits * times.visit_ns + rows * row_ns
-        return spent + rerank * times.kept_ns
+        spent = times.fixed_ns + visits * times.visit_ns + rerank * times.kept_ns
+        if share >= DENSE_SHARE:  # the rows between are estimated as well
+            return spent + rows / share * times.dense_ns
+        return spent + rows * times.row_ns
 
 
 @dataclass(frozen=True, slots=True)
