@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fanns.calibration.model import WIDEST, Calibration, Curve
-from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters
+from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
@@ -48,6 +48,9 @@ REGRET = 1.0
 # A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
 # avoids the query: a scan of up to so many times their cost is preferred.
 SURELY = 1.35
+# Filters mostly follow queries. Where many rows pass anyway, nearly all of those near the query do
+# then, and as many more must be seen; a walk costs less instead.
+FOLLOWED = 1.6
 # Where the clusters would look at this share of the passing rows, the scan takes over.
 MOST = 0.5
 
@@ -114,6 +117,8 @@ def clusters_plan(
     if parameters is None or enough >= count:
         return None
     predicted = model.cost(enough, share, rows, parameters.rerank)
+    if DENSE_SHARE <= share < 1.0:
+        predicted *= FOLLOWED
     return Plan("clusters", "clusters", parameters, predicted, enough)
 
 
