@@ -17,8 +17,7 @@ import numpy as np
 
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.paths.locality import FAR
-from fanns.planner import Plan, asks_for_lift, choose
+from fanns.planner import AVOIDED, Plan, asks_for_lift, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -155,7 +154,7 @@ def _answer_segment(
         _plan(segment, selection.count, k, False, options), segment.n, selection.count
     ):
         lift = segment.locality.lift(queries, selection)
-        far = lift < FAR
+        far = lift < AVOIDED
         if 0 < far.sum() < len(queries):
             groups = [np.flatnonzero(~far), np.flatnonzero(far)]
             made = [
@@ -183,7 +182,7 @@ def _answer_group(
     """Run one plan for the queries of one kind."""
     if members is not None and lift is not None:
         queries, lift = np.ascontiguousarray(queries[members]), lift[members]
-    far = lift is not None and len(lift) > 0 and bool(lift[0] < FAR)
+    far = lift is not None and len(lift) > 0 and bool(lift[0] < AVOIDED)
     plan = _plan(segment, selection.count, k, far, options)
     begun = time.perf_counter_ns()
     found, fallback = run(segment, plan, queries, selection, k, budget, options)
@@ -208,7 +207,7 @@ def plan_of_one(
     plan = _plan(segment, count, k, False, options)
     if asks_for_lift(plan, segment.n, count):
         lift = segment.locality.lift(query, selection)
-        if lift.item(0) < FAR:
+        if lift.item(0) < AVOIDED:
             plan = _plan(segment, count, k, True, options)
     return plan, lift
 

@@ -48,6 +48,9 @@ REGRET = 1.0
 # A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
 # avoids the query: a scan of up to so many times their cost is preferred.
 SURELY = 1.35
+# A query near which rows pass at less than this share of the rate of all rows is walked to as one
+# that the filter avoids: walks lose more recall by it than clusters, which have FAR.
+AVOIDED = 0.8
 # Filters mostly follow queries. Where many rows pass anyway, nearly all of those near the query do
 # then, and as many more must be seen; a walk costs less instead.
 FOLLOWED = 1.6
