@@ -78,7 +78,7 @@ class Explanation:
 
 
 def _segment_lines(number: int, part: SegmentReport, many: bool) -> list[str]:
-    settings = ", ".join(f"{name}={value}" for name, value in part.parameters.items())
+    settings = ", ".join(f"{name}={_short(value)}" for name, value in part.parameters.items())
     name = f"plan {number}" if many else "plan"
     codes, full, checks, hops = part.work
     lines = [
@@ -90,8 +90,16 @@ def _segment_lines(number: int, part: SegmentReport, many: bool) -> list[str]:
     if part.lift is not None:
         lines.append(f"         pass-rate near the query: {part.lift:.2f} times the overall one")
     if part.fallback:
-        lines.append(f"         finished by {part.fallback}: the walk's budget ended")
+        lines.append(f"         finished by {part.fallback}: the plan gave the query up")
     for path, predicted, why in part.rejected:
         cost = "no estimate" if predicted is None else f"{predicted:,.0f} us"
         lines.append(f"         rejected {path} ({cost}): {why}")
     return lines
+
+
+def _short(value: Any) -> str:
+    """A parameter as a line can hold it: four digits, and the ends of a list."""
+    if isinstance(value, tuple):
+        ends = value if len(value) < 3 else (value[0], "...", value[-1])
+        return f"({', '.join(_short(end) for end in ends)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
