@@ -216,7 +216,7 @@ def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> 
     """The planner's choice, remembered: it follows from these numbers alone.
 
     Choosing takes a quarter of a millisecond, so that large counts share a plan where they differ
-    by a hundredth.
+    by less than a 64th.
     """
     if count < segment.n:
         dropped = max(0, count.bit_length() - DIGITS)

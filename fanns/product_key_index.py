@@ -12,7 +12,6 @@ from fanns.codes import Int8Codes
 from fanns.errors import InputError
 from fanns.hits import STATUSES
 from fanns.kernels.distance import METRICS
-from fanns.kernels.jit import frozen
 from fanns.key_hits import KeyHits
 from fanns.paths import NO_BUDGET
 from fanns.paths.cells import CellParameters, CellsPath
@@ -179,4 +178,4 @@ class ProductKeyIndex:
             raise InputError(f"mask: row numbers must lie within 0..{n - 1}")
         chosen = np.zeros(n, np.bool_)
         chosen[given] = True
-        return Selection.from_mask(frozen(chosen)[self._order])
+        return Selection.from_mask(chosen[self._order])

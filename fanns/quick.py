@@ -3,9 +3,8 @@
 Where ten rows pass, comparing them takes a few microseconds, and every object between the call and
 the kernel costs as much as a row. So a filter's text leads at once to the look-ups of its
 parameters, those to rows, and a short list of rows to one kernel call; a larger selection to the
-path that its size decides on. Whatever is not plain (other types of
-query, parameter or filter, several segments, an error to raise) is left to the usual way, whose
-answers these are.
+path that its size decides on. Whatever is not plain (other types of query, parameter or filter,
+several segments, an error to raise) is left to the usual way, whose answers these are.
 """
 
 from __future__ import annotations

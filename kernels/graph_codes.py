@@ -90,6 +90,10 @@ def record_key(held: Any, row: Integer) -> Integer:
     return pack(estimate * parameters[INVERSE], row)
 
 
+# Which of two kinds is held is known when a kernel is compiled: numba takes the overloads, and the
+# bodies in Python are never run.
+
+
 def key_of(held: Any, row: Integer) -> Integer:
     """The key of a row, by what is held."""
     raise NotImplementedError("for kernels")

@@ -114,7 +114,8 @@ def drop_empty(
 ) -> Integer:
     """Take clusters in which no row passes off the heap; gives how many are left.
 
-    Where a filter avoids a query most of the near ones are, and each would cost as much as 20 rows.
+    Where a filter avoids a query most of the near ones are, and each would cost its place in the
+    heap, a key and a look at its words. There is no form ALL here: that avoids no query.
     """
     counts = np.empty(bounds.shape[0] - 1, np.int64)
     place = np.int64(0)
@@ -126,7 +127,7 @@ def drop_empty(
                 place += 1
             counts[cluster] = place - first
         else:
-            counts[cluster] = stop - start if form == ALL else count_range(words, start, stop)
+            counts[cluster] = count_range(words, start, stop)
     kept = np.int64(0)
     for i in range(left):
         key, cluster = queue[i], numbers[i]

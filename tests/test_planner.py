@@ -16,8 +16,8 @@ from fanns.calibration.model import (
     Curve,
     Needs,
 )
-from fanns.paths.clusters import NO_ESTIMATES
-from fanns.planner import LIKELY, asks_for_lift, choose
+from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES
+from fanns.planner import FOLLOWED, LIKELY, SURELY, asks_for_lift, choose
 
 ROWS = 1_000_000
 
@@ -204,3 +204,42 @@ def test_a_query_that_a_filter_avoids_gets_no_fewer_rows_than_others() -> None:
 def test_clusters_survive_json() -> None:
     made = with_clusters(500)
     assert Calibration.from_json(made.to_json()) == made
+
+
+def with_bits(made: Calibration, code_ns: float) -> Calibration:
+    """The same with codes of few bits, of which short lists are enough."""
+    return replace(made, bits=Costs(1_000, code_ns, 10), bit_depths=(2.0,) * len(TARGETS))
+
+
+def test_a_scan_is_preferred_to_clusters_that_cost_nearly_as_much() -> None:
+    count = 20_000
+    made = with_clusters(5_000)
+    alone = choose(made, ROWS, count, 10, 0.95, has_graph=False)
+    assert alone.path == "clusters" and not alone.parameters.abandon
+    for factor, label in ((0.98, "scan of bits"), (1.02, "clusters")):
+        wanted = SURELY * alone.predicted_ns * factor
+        bits = with_bits(made, (wanted - 1_000 - 300) / count)
+        assert choose(bits, ROWS, count, 10, 0.95, has_graph=False).label == label
+
+
+def test_avoided_queries_are_left_to_the_scan_where_most_rows_would_be_seen() -> None:
+    for enough, abandon in ((9_000, False), (11_000, True)):
+        made = with_bits(with_clusters(enough), 3.0)
+        plan = choose(made, ROWS, 20_000, 10, 0.95, has_graph=False)
+        assert plan.path == "clusters" and plan.parameters.abandon == abandon
+        assert plan.fallback is not None and plan.fallback.label == "scan of bits"
+    forced = choose(with_clusters(11_000), ROWS, 20_000, 10, 0.95, only="clusters")
+    assert not forced.parameters.abandon
+
+
+def test_a_filter_of_many_rows_is_expected_to_follow_the_query() -> None:
+    made = with_clusters(5_000)
+    below, above = (
+        choose(made, ROWS, int(share * ROWS), 10, 0.95, only="clusters").predicted_ns
+        for share in (DENSE_SHARE - 0.01, DENSE_SHARE)
+    )
+    times = made.clusters.times if made.clusters else None
+    assert times is not None
+    visits = 5_000 * 1_000 / (DENSE_SHARE * ROWS) * times.visit_ns
+    dense = times.fixed_ns + visits + 5_000 / DENSE_SHARE * times.dense_ns
+    assert above == pytest.approx(FOLLOWED * dense) and below < dense

@@ -16,7 +16,7 @@ from fanns.codes import Int8Codes
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.intrinsics import clock_ns
 from fanns.kernels.jit import Array
-from fanns.paths import APPROXIMATE, EXACT, INCOMPLETE, NO_BUDGET, Budget
+from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, NO_BUDGET, Budget
 from fanns.paths.clusters import NO_ESTIMATES, ClusterParameters, ClustersPath
 from fanns.pq_codes import PQCodes
 from fanns.vectors import DenseVectors
@@ -186,6 +186,26 @@ def test_a_filter_that_avoids_the_query_needs_its_own_number() -> None:
         for parameters in (few, many)
     )
     assert other.work[0, 3] > one.work[0, 3] + 5
+
+
+@pytest.mark.parametrize("form", ["rows", "words"])
+def test_only_queries_that_the_filter_avoids_are_abandoned(form: str) -> None:
+    rows = clustered(6000, 32, 1)
+    path, order = make(rows, L2)
+    queries = np.ascontiguousarray(rows[order][[0, 5999]])
+    distances = oracle(rows[order], queries[0], L2)
+    chosen = np.zeros(6000, bool)
+    chosen[np.argsort(-distances)[:1200]] = True
+    near = np.ascontiguousarray(rows[order][chosen][:1])
+    parameters = ClusterParameters(ALL_CLUSTERS, math.inf, 60, 3.0)
+    selection = select(chosen, form)
+    whole = path.search(queries[:1], selection, 10, parameters, NO_BUDGET)
+    expected = nearest(distances, np.arange(6000), chosen, 10)
+    assert set(whole.rows[0]) == set(expected)  # though clusters were dropped
+    both = np.concatenate([queries[:1], near])
+    answers = path.search(both, selection, 10, parameters._replace(abandon=True), NO_BUDGET)
+    assert answers.status.tolist() == [EXHAUSTED, APPROXIMATE]
+    assert answers.found.tolist() == [0, 10]
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def measure(
     if segment.graph is not None:
         jobs |= walks.jobs(segment, queries, shortlist, rng)
     taken = timed(jobs)
-    model = model.timed(clusters.times(taken, segment.n, model.clusters))
+    model = replace(model, times=clusters.times(taken, segment.n, model.clusters))
     model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
     if segment.graph is not None:

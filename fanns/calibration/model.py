@@ -13,7 +13,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fanns.errors import CorruptIndexError
@@ -162,10 +162,6 @@ class ClusterModel:
     far: Needs
     times: ClusterTimes
     exact_share: float = 1.0
-
-    def timed(self, times: ClusterTimes) -> ClusterModel:
-        """The same with other times."""
-        return replace(self, times=times)
 
     def slack(self, target: float) -> float | None:
         """Standard errors for a recall target; None where estimates miss it."""
