@@ -15,7 +15,7 @@ import numpy as np
 
 from fanns.building import MEASURED_ROWS, Recipe, make_segment
 from fanns.deleting import bury, holders
-from fanns.errors import InputError
+from fanns.errors import CorruptIndexError, InputError
 from fanns.gathering import gather
 from fanns.ingest import Ingest
 from fanns.prepared import Snapshot
@@ -90,3 +90,13 @@ def _first(snapshot: Snapshot, rows: list[Selection]) -> object:
     """The id of the first of some rows."""
     place = next(place for place, part in enumerate(rows) if part.count)
     return snapshot.segments[place].ids.take_arrow(rows[place].rows()[:1])[0].as_py()
+
+
+def next_id(snapshot: Snapshot) -> int:
+    """The id of the next row where ids are generated: none is given twice."""
+    after = [segment.meta.get("next_id", 0) for segment in snapshot.segments]
+    if not all(type(number) is int and number >= 0 for number in after):
+        raise CorruptIndexError(f"next_id: not numbers of rows: {after}")
+    if snapshot.id_kind == "int":
+        after += [int(segment.ids.ties.max()) + 1 for segment in snapshot.segments if segment.n]
+    return max(after, default=0)

@@ -40,7 +40,7 @@ def add(index: Path, data: tuple[str, ...], quiet: bool) -> None:
     """
     import fanns
 
-    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+    with fanns.open(index, mode="w", merge="manual") as opened, progress(quiet) as report:
         before = len(opened)
         opened.add(list(data), progress=report)
         say(f"added {len(opened) - before:,} rows, {len(opened):,} in all", quiet)
@@ -58,7 +58,7 @@ def upsert(index: Path, data: tuple[str, ...], quiet: bool) -> None:
     """
     import fanns
 
-    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+    with fanns.open(index, mode="w", merge="manual") as opened, progress(quiet) as report:
         before = len(opened)
         replaced = opened.upsert(list(data), progress=report)
         added = len(opened) - before
@@ -89,7 +89,7 @@ def delete(
     import fanns
 
     check_choice(ids, where)
-    with fanns.open(index, mode="w") as opened:
+    with fanns.open(index, mode="w", merge="manual") as opened:
         keys = None if ids is None else keys_of(opened, ids)
         count = opened.delete(ids=keys, where=where, params=params, nulls=nulls)
         say(f"deleted {count:,} of {len(opened) + count:,} rows", quiet)
@@ -128,7 +128,7 @@ def update(
     import fanns
 
     check_choice(ids, where)
-    with fanns.open(index, mode="w") as opened:
+    with fanns.open(index, mode="w", merge="manual") as opened:
         keys = None if ids is None else keys_of(opened, ids)
         count = opened.update(set=values, ids=keys, where=where, params=params, nulls=nulls)
         say(f"updated {count:,} of {len(opened):,} rows", quiet)
@@ -157,7 +157,7 @@ def compact(index: Path, erase: bool, full: bool, wait: float, quiet: bool) -> i
     """
     import fanns
 
-    with fanns.open(index, mode="w") as opened, progress(quiet) as report:
+    with fanns.open(index, mode="w", merge="manual") as opened, progress(quiet) as report:
         told = opened.compact(erase=erase, full=full, wait=wait, progress=report)
     say(
         f"compacted {index}: {told.segments_before} segments to {told.segments_after}, "

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from fanns import listing
+from fanns.adding import next_id
+from fanns.background import Merger, check_way
 from fanns.building import Recipe, make_segment, prepare_data
 from fanns.checking import CheckReport, check_recall
 from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
@@ -22,7 +24,7 @@ from fanns.hits import BatchHits, Hits
 from fanns.importing import import_data
 from fanns.ingest import Ingest
 from fanns.kernels.distance import METRICS
-from fanns.mutable import Mutable, next_id
+from fanns.mutable import Mutable
 from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot, prepare
@@ -57,6 +59,7 @@ class Index(Mutable):
         self._directory = directory
         self._metric = METRICS[recipe.metric]
         self._writing = Lock()
+        self._merger: Merger | None = None
         self._seen: Snapshot | None = None
         self._quick: Quick | None = None
         self._see(segments)
@@ -275,6 +278,7 @@ class Index(Mutable):
         *,
         check: bool = False,
         wait: float = 0.0,
+        merge: str = "background",
     ) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
 
@@ -286,14 +290,25 @@ class Index(Mutable):
             mode: "r", any number of readers; "w", the one writer.
             check: read every file and prove its checksum first.
             wait: with mode "w", seconds to wait for another writer to close.
+            merge: with mode "w", "background": four neighbours of about one size become one
+                segment, and one with over a quarter of its rows deleted is built anew, by a thread
+                of its own while calls go on; what ends it is raised by the next change, or by
+                `close`. "manual": only `compact` does, for a program that must not be disturbed.
 
         Raises:
-            NotAnIndexError, CorruptIndexError, IndexLockedError, StorageError.
+            InputError: an argument. NotAnIndexError, CorruptIndexError, IndexLockedError,
+                StorageError.
         """
+        check_way(merge)
         directory = Directory.open(path, mode=mode, check=check, wait=wait)
         try:
             recipe, segments = load_index(directory)
-            return cls(recipe, segments, directory)
+            index = cls(recipe, segments, directory)
+            if mode == "w" and merge == "background":
+                index._merger = Merger(index)
+                with index._writing:
+                    index._merger.wake()
+            return index
         except BaseException:
             directory.close()
             raise
@@ -321,15 +336,27 @@ class Index(Mutable):
         return [] if self._directory is None else self._directory.verify(progress)
 
     def close(self) -> None:
-        """Give files and lock back; the index cannot be used afterwards."""
+        """Give files and lock back; the index cannot be used afterwards.
+
+        A merge in the background is given up, which loses nothing.
+
+        Raises:
+            StorageError: such a merge failed and no call has told yet; all is closed nevertheless.
+        """
+        merger, self._merger = self._merger, None
+        if merger is not None:
+            merger.close()
         if self._directory is not None:
             self._directory.close()
         self._seen = self._quick = None
+        if merger is not None:
+            merger.report()
 
     def __copy__(self) -> Index:
         """The index as it is now, whatever is done to this one later."""
         made = object.__new__(type(self))
         made.__dict__ |= self.__dict__
+        made._merger = None
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -341,7 +368,11 @@ class Index(Mutable):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.close()
+        try:
+            self.close()
+        except StorageError:
+            if exc[0] is None:  # what ended the block says more
+                raise
 
     # -- searching ----------------------------------------------------------------------------
 
@@ -556,7 +587,7 @@ class Index(Mutable):
         return tune(
             self,
             self._snapshot,
-            self._directory,
+            self._keep_calibration,
             Q,
             where,
             params,
@@ -580,8 +611,9 @@ class Index(Mutable):
             UnknownIdError: an id that the index does not hold.
             InputError: vectors were asked for and the index keeps none (`keep_originals=False`).
         """
+        snapshot = self._snapshot  # one throughout: the next may have other segments
         keys = self._recipe.check_keys(ids)
-        segments, rows = listing.locate(self._snapshot, keys)
+        segments, rows = listing.locate(snapshot, keys)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             raise UnknownIdError(
@@ -589,10 +621,10 @@ class Index(Mutable):
                 + (f" ({len(missing)} unknown ids)" if len(missing) > 1 else "")
             )
         names = list(self.schema) if columns is None else list(self._known(columns))
-        source = self._source(self._snapshot)
+        source = self._source(snapshot)
         table = source.columns_at(segments, rows, [self._recipe.id_name, *names])
         if vector:
-            values = listing.vectors_at(self._snapshot, segments, rows, self._recipe)
+            values = listing.vectors_at(snapshot, segments, rows, self._recipe)
             table = table.append_column(self._recipe.vector_name, values)
         return table
 
@@ -621,8 +653,9 @@ class Index(Mutable):
     ) -> pa.Table:
         """How many passing rows hold each value: columns `value`, `count`, most frequent first."""
         self._known([column])
-        ready = prepare(self._snapshot, where, params, nulls)
-        return listing.facets(self._snapshot, column, ready.selections(), limit)
+        snapshot = self._snapshot
+        ready = prepare(snapshot, where, params, nulls)
+        return listing.facets(snapshot, column, ready.selections(), limit)
 
     def rows(
         self,
@@ -638,9 +671,10 @@ class Index(Mutable):
         """Passing rows without a query vector: id and columns, by `order_by` or as given."""
         names = list(self.schema) if columns is None else list(self._known(columns))
         self._known([order_by] if order_by else [])
-        ready = prepare(self._snapshot, where, params, nulls)
+        snapshot = self._snapshot
+        ready = prepare(snapshot, where, params, nulls)
         return listing.rows(
-            self._source(self._snapshot), ready.selections(), names, order_by, descending, limit
+            self._source(snapshot), ready.selections(), names, order_by, descending, limit
         )
 
     # -- about --------------------------------------------------------------------------------
@@ -666,7 +700,8 @@ class Index(Mutable):
 
     def info(self) -> dict[str, Any]:
         """Rows, columns, bytes, calibration and settings, as plain values."""
-        return listing.info(self._snapshot, self._recipe, self._directory)
+        told = listing.info(self._snapshot, self._recipe, self._directory)
+        return {**told, "merging": None if self._merger is None else self._merger.told()}
 
     def warmup(self) -> None:
         """Compile or load every kernel and touch the index, so that the next search is fast."""

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from threading import Lock
 from typing import Any
 
-from fanns.adding import insertion
+from fanns.adding import insertion, next_id
+from fanns.background import Merger
 from fanns.building import Recipe
 from fanns.columns_changing import column_added, column_dropped, column_indexed
 from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs
 from fanns.deleting import burial, chosen
-from fanns.errors import CorruptIndexError, InputError, StorageError
+from fanns.errors import InputError, StorageError
 from fanns.persistence import load_index, opened, refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
 from fanns.storage import Directory
 from fanns.updating import updates
-from fanns.writing import Change, apply
+from fanns.writing import Change, apply, files_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -34,6 +36,7 @@ class Mutable:
     _recipe: Recipe
     _directory: Directory | None
     _writing: Lock
+    _merger: Merger | None
 
     @property
     @abstractmethod
@@ -49,6 +52,8 @@ class Mutable:
             raise StorageError(
                 f'{self._directory.path} is open for reading: fanns.open(path, mode="w")'
             )
+        if self._merger is not None:
+            self._merger.report()
         return snapshot
 
     def _commit(self, snapshot: Snapshot, change: Change) -> None:
@@ -65,6 +70,8 @@ class Mutable:
                 self._recipe, committed = load_index(directory)
                 self._see(committed)
             raise
+        if self._merger is not None:
+            self._merger.wake()
 
     def add(self, data: Any, *, progress: Progress | None = None) -> None:
         """Add rows, searchable when the call returns. Ids of deleted rows may come again.
@@ -235,7 +242,10 @@ class Mutable:
             StorageError: the index was opened for reading, or cannot be written. What was merged
                 before stays merged.
         """
-        with self._writing:
+        with ExitStack() as stack:
+            if self._merger is not None:
+                stack.enter_context(self._merger.held())
+            stack.enter_context(self._writing)
             before = self._weight(self._writable())
             following = next_id(self._snapshot) if self._recipe.generated else 0
             for run in reversed(runs(self._snapshot.segments, full, erase)):
@@ -244,6 +254,18 @@ class Mutable:
             if erase and self._directory is not None:
                 readers = self._erase(self._directory, wait)
             return report(before, self._weight(self._snapshot), self._snapshot.rows, readers)
+
+    def _keep_calibration(self, segment: Segment) -> None:
+        """Write down a segment's new calibration, unless the segment was merged meanwhile."""
+        with self._writing:
+            directory = self._directory
+            if directory is None or directory.mode != "w":
+                return
+            number = files_of(segment).id
+            for known in self._snapshot.segments:
+                if files_of(known).id == number:
+                    known.calibrate(segment.calibration)
+                    directory.describe_segment(number, known.meta)
 
     def _merge(self, run: Sequence[int], next_id: int, progress: Progress | None) -> None:
         snapshot = self._snapshot
@@ -285,13 +307,3 @@ class Mutable:
             self._recipe = found[0]
             self._see(found[1])
             return True
-
-
-def next_id(snapshot: Snapshot) -> int:
-    """The id of the next row where ids are generated: none is given twice."""
-    after = [segment.meta.get("next_id", 0) for segment in snapshot.segments]
-    if not all(type(number) is int and number >= 0 for number in after):
-        raise CorruptIndexError(f"next_id: not numbers of rows: {after}")
-    if snapshot.id_kind == "int":
-        after += [int(segment.ids.ties.max()) + 1 for segment in snapshot.segments if segment.n]
-    return max(after, default=0)

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ from fanns.stored_segment import (
     Addition,
     Rewrite,
     SegmentFiles,
+    Written,
     rewrite_segment,
     segment_name,
     write_segment,
@@ -67,6 +69,8 @@ class Directory:
         self._lock: WriterLock | None = None
         self._overwrite = False
         self._manifest: Manifest | None = None
+        self._numbering = threading.Lock()
+        self._number = 0  # the last that was given
         self._cleanup: weakref.finalize[..., Directory] | None = None
 
     @classmethod
@@ -135,11 +139,14 @@ class Directory:
             try:
                 self._attach(manifest)
                 return
-            except FileNotFoundError as cause:
-                # Either the file is lost, or a writer replaced this state since the catalog was
-                # read.
-                if catalog.read_manifest(self.path) == manifest:
+            except (FileNotFoundError, CorruptIndexError) as cause:
+                # Either a file is lost or damaged, or a writer replaced this state since the
+                # catalog was read.
+                if catalog.read_manifest(self.path) != manifest:
+                    continue
+                if isinstance(cause, FileNotFoundError):
                     raise CorruptIndexError(f"{cause.filename} is missing") from cause
+                raise
         raise StorageError(f"{self.path} changes faster than it can be opened; try again")
 
     def refresh(self) -> bool:
@@ -219,39 +226,42 @@ class Directory:
         rewrites: Sequence[Rewrite] = (),
         removed: Collection[int] = (),
         settings: Mapping[str, Any] | None = None,
+        written: Sequence[Written] = (),
     ) -> list[int]:
         """Adds, edits and removes segments in one transaction; returns the ids of those added.
 
-        New files are durable before the transaction; what it leaves unnamed is removed after it,
-        and readers keep it by their descriptors. If anything fails the index is as it was.
+        Those of `written`, which `write` has made, come first. New files are durable before the
+        transaction; what it leaves unnamed is removed after it, and readers keep it by their
+        descriptors. If anything fails the index is as it was, and `written` is gone.
 
         Raises:
             InputError: arrays that cannot be stored. StorageError: names the path and the cause.
         """
         writer = self._require_writer()
         present = {segment.id: segment for segment in self.segments}
-        made: list[Path] = []
+        made = [self._place / segment_name(one.files.id) for one in written]
         added: list[SegmentFiles] = []
         edited: dict[int, SegmentFiles] = {}
         try:
             with reported("write", self._place):
+                for one in written:
+                    added.append(
+                        one.files if one.rewrite is None else self._edited(one.files, one.rewrite)
+                    )
                 for addition in additions:
-                    number = 1 + max([*present, *(files.id for files in added)], default=0)
-                    folder = self._place / segment_name(number)
-                    with reported("write", folder):
-                        made.append(folder)
-                        added.append(self._written(number, folder, addition))
-                if added:
+                    number = self._next_number()
+                    made.append(self._place / segment_name(number))
+                    added.append(self._written(number, made[-1], addition))
+                if additions:
                     files.sync_directory(self._place)
                 for rewrite in rewrites:
                     old = present[rewrite.segment]
                     folder = self._place / segment_name(old.id)
                     known = set(os.listdir(folder))
                     try:
-                        record = rewrite_segment(folder, old.record, rewrite)
+                        edited[old.id] = self._edited(old, rewrite)
                     finally:
                         made += [folder / name for name in set(os.listdir(folder)) - known]
-                    edited[old.id] = SegmentFiles(self._place, record, old)
             writer.commit(
                 [one.record for one in added],
                 [one.record for one in edited.values()],
@@ -265,8 +275,41 @@ class Directory:
         self.segments = in_order([*kept, *added])
         if settings is not None:
             self.settings = dict(settings)
-        self._clear(present, edited, removed)
+        before = present | {one.files.id: one.files for one in written}
+        self._clear(before, [*edited.values(), *added], removed)
         return [one.id for one in added]
+
+    def write(self, addition: Addition) -> SegmentFiles:
+        """Writes a segment, durably, that is no part of the index until `commit(written=...)`.
+
+        Commits of other threads may go on meanwhile. Raises as `commit` does.
+        """
+        self._require_writer()
+        number = self._next_number()
+        folder = self._place / segment_name(number)
+        try:
+            with reported("write", self._place):
+                made = self._written(number, folder, addition)
+                files.sync_directory(self._place)
+        except BaseException:
+            remove(folder)
+            raise
+        return made
+
+    def discard(self, written: SegmentFiles) -> None:
+        """Removes what `write` has made."""
+        written.close()
+        remove(self._place / segment_name(written.id))
+
+    def _next_number(self) -> int:
+        """A number that no segment has had since this directory was opened."""
+        with self._numbering:
+            self._number = 1 + max([self._number, *(one.id for one in self.segments)])
+            return self._number
+
+    def _edited(self, old: SegmentFiles, rewrite: Rewrite) -> SegmentFiles:
+        record = rewrite_segment(self._place / segment_name(old.id), old.record, rewrite)
+        return SegmentFiles(self._place, record, old)
 
     def _written(self, number: int, folder: Path, addition: Addition) -> SegmentFiles:
         meta, arrays, tables, bulk, place, packed = addition
@@ -275,9 +318,10 @@ class Directory:
         described = {name: value for name, value in meta.items() if name not in (VERSION, PLACE)}
         if place is not None:
             described[PLACE] = place
-        folder.mkdir()
-        record = write_segment(folder, number, described, arrays, tables, bulk, packed)
-        files.sync_directory(folder)
+        with reported("write", folder):
+            folder.mkdir()
+            record = write_segment(folder, number, described, arrays, tables, bulk, packed)
+            files.sync_directory(folder)
         return SegmentFiles(self._place, record)
 
     def erase(self) -> None:
@@ -331,15 +375,16 @@ class Directory:
     def _clear(
         self,
         before: Mapping[int, SegmentFiles],
-        edited: Mapping[int, SegmentFiles],
+        after: Iterable[SegmentFiles],
         removed: Iterable[int],
     ) -> None:
         """Removes the files that a commit has left without a name; the next writer does as well."""
         for number in removed:
             remove(self._place / segment_name(number))
-        for number, after in edited.items():
-            for name in set(before[number].file_names) - set(after.file_names):
-                remove(self._place / segment_name(number) / name)
+        for one in after:
+            old = before[one.id].file_names if one.id in before else []
+            for name in set(old) - set(one.file_names):
+                remove(self._place / segment_name(one.id) / name)
 
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Replaces the settings (a JSON object) in one transaction."""

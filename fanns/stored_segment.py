@@ -235,6 +235,13 @@ def verify_file(
     return []
 
 
+class Written(NamedTuple):
+    """A segment that is written but no part of the index yet, and what has become of it since."""
+
+    files: SegmentFiles
+    rewrite: Rewrite | None = None
+
+
 def segment_name(number: int) -> str:
     """The sub-directory of a segment."""
     return f"segment-{number:06d}"

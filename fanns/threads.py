@@ -1,10 +1,39 @@
-"""Fixed chunks of rows over a pool of threads: the result never depends on their number."""
+"""Fixed chunks of rows over a pool of threads: the result never depends on their number.
+
+A thread whose work nobody may want in the end runs it under `stoppable`: chunks look before each
+whether they shall go on.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+_asked = threading.local()
+
+
+class Stopped(Exception):
+    """Work was given up because it was asked to be; no error."""
+
+
+@contextmanager
+def stoppable(asked: Callable[[], bool]) -> Iterator[None]:
+    """Whatever this thread does inside ends with `Stopped` soon after `asked` says so."""
+    _asked.now = asked
+    try:
+        yield
+    finally:
+        del _asked.now
+
+
+def go_on() -> None:
+    """Raises `Stopped` in a thread that was asked to stop; see `stoppable`."""
+    asked = getattr(_asked, "now", None)
+    if asked is not None and asked():
+        raise Stopped
 
 
 def available_threads() -> int:
@@ -29,6 +58,7 @@ def run_chunks(
     starts = range(0, n, size)
     if threads <= 1 or len(starts) <= 1:
         for start in starts:
+            go_on()
             task(start, min(start + size, n))
             if progress is not None:
                 progress(min(start + size, n))

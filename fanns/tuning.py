@@ -20,7 +20,6 @@ from fanns.prepared import Snapshot, prepare
 from fanns.requests import filters_of
 from fanns.segment import Segment
 from fanns.selection import Selection
-from fanns.storage import Directory
 from fanns.vectors import accept_queries
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class TuneReport:
 def tune(
     index: Index,
     snapshot: Snapshot,
-    directory: Directory | None,
+    keep: Callable[[Segment], None],
     queries: Any,
     where: Any,
     params: Any,
@@ -57,7 +56,10 @@ def tune(
     seed: int,
     progress: Callable[[int, int], None] | None,
 ) -> TuneReport:
-    """Calibrate every segment of an index on queries and their filters; see `Index.tune`."""
+    """Calibrate every segment of an index on queries and their filters; see `Index.tune`.
+
+    `keep` hears of each that has a new calibration.
+    """
     asked = accept_queries(queries, index.dimensions, METRICS[index.metric])
     if len(asked) < FEWEST_QUERIES:
         raise InputError(f"{len(asked)} queries tell too little, give at least {FEWEST_QUERIES}")
@@ -72,8 +74,7 @@ def tune(
         parts = [(selections[place], numbers) for selections, numbers in groups]
         made = tuned(segment, held, parts, seed, k, progress)
         segment.calibrate(made)
-        if directory is not None and directory.mode == "w":
-            directory.describe_segment(directory.segments[place].id, segment.meta)
+        keep(segment)
     return TuneReport(before, check())
 
 

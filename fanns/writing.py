@@ -17,9 +17,9 @@ import pyarrow as pa
 from fanns.building import Recipe
 from fanns.persistence import addition, opened
 from fanns.segment import Segment
-from fanns.segment_arrays import STORED
+from fanns.segment_arrays import STORED, FileArrays
 from fanns.storage import Directory
-from fanns.stored_segment import Rewrite
+from fanns.stored_segment import Rewrite, SegmentFiles, Written
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -47,6 +47,7 @@ class Change(NamedTuple):
     Attributes:
         edits: by the place of the segment. removed: places of segments that go.
         added: new segments, which stand at the first removed place with `merge`, else at the end.
+        written: those that the directory has written already, and what becomes of them.
         recipe: the new one, where columns come or go.
     """
 
@@ -55,6 +56,7 @@ class Change(NamedTuple):
     added: Sequence[Segment] = ()
     merge: bool = False
     recipe: Recipe | None = None
+    written: Sequence[tuple[Segment, Edit | None]] = ()
 
 
 def apply(
@@ -101,27 +103,27 @@ def _on_disk(
 ) -> list[Segment]:
     ids = [files.id for files in directory.segments]
     known = dict(zip(ids, segments, strict=True))
-    rewrites = []
-    for place, edit in change.edits.items():
-        tables, dropped = {}, list(edit.dropped)
-        if edit.stored is not None and edit.stored.num_columns:
-            tables[STORED] = edit.stored
-        elif edit.stored is not None:
-            dropped.append(STORED)
-        meta = {**segments[place].meta, **edit.meta}
-        rewrites.append(Rewrite(ids[place], meta, edit.arrays, tables, dropped))
+    edits = {ids[place]: edit for place, edit in change.edits.items()}
+    rewrites = [rewriting(number, known[number], edit) for number, edit in edits.items()]
     first = None
     if change.merge and change.removed:
-        files = directory.segments[min(change.removed)]
-        first = files.place
+        first = directory.segments[min(change.removed)].place
+    written = []
+    for segment, edit in change.written:
+        files = files_of(segment)
+        known[files.id] = segment
+        rewrite = None
+        if edit is not None:
+            edits[files.id], rewrite = edit, rewriting(files.id, segment, edit)
+        written.append(Written(files, rewrite))
     directory.commit(
         [addition(segment, first) for segment in change.added],
         rewrites,
         [ids[place] for place in change.removed],
         None if change.recipe is None else change.recipe.to_json(),
+        written,
     )
     schema = (change.recipe or recipe).schema
-    edits = {ids[place]: edit for place, edit in change.edits.items()}
     after = []
     for files in directory.segments:
         if files.id in edits:
@@ -129,3 +131,19 @@ def _on_disk(
         else:
             after.append(known.get(files.id) or opened(files, schema))
     return after
+
+
+def rewriting(number: int, segment: Segment, edit: Edit) -> Rewrite:
+    """What an edit writes anew of a segment's files."""
+    tables, dropped = {}, list(edit.dropped)
+    if edit.stored is not None and edit.stored.num_columns:
+        tables[STORED] = edit.stored
+    elif edit.stored is not None:
+        dropped.append(STORED)
+    return Rewrite(number, {**segment.meta, **edit.meta}, edit.arrays, tables, dropped)
+
+
+def files_of(segment: Segment) -> SegmentFiles:
+    """The files that a segment is read from."""
+    assert isinstance(segment.arrays, FileArrays)
+    return segment.arrays.files

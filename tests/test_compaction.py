@@ -43,7 +43,7 @@ def test_rows_and_their_order_stay(strings: bool, full: bool, erase: bool, tmp_p
     _, index, model = made(strings)
     index.save(tmp_path / "x")
     reader = fanns.open(tmp_path / "x")
-    with fanns.open(tmp_path / "x", mode="w") as written:
+    with fanns.open(tmp_path / "x", mode="w", merge="manual") as written:
         for some in (index, written):
             hits = some.search(QUERY, 5, "year = 3")
             told = some.compact(full=full, erase=erase)
@@ -75,7 +75,7 @@ def test_only_what_gains_is_built_anew(tmp_path: Path) -> None:
         return {"id": np.arange(start, stop), "embedding": vectors[start:stop]}
 
     fanns.Index.build(part(0, 5_000), calibration="default", path=tmp_path / "x").close()
-    with fanns.open(tmp_path / "x", mode="w") as index:
+    with fanns.open(tmp_path / "x", mode="w", merge="manual") as index:
         index.add(part(5_000, 6_000))
         index.add(part(6_000, 7_200))
         index.delete(ids=range(100))
@@ -177,7 +177,7 @@ def test_erased_rows_are_in_no_file(tmp_path: Path) -> None:
     updated = {"updated": b"tag-00100", "text": b"born as number 00100", "number": b"secret-00007"}
     dropped = {"column": b"secret column", "values": b"secret-00500"}
     assert {name for name, _ in grep(path, told)} == set(told)
-    with fanns.open(path, mode="w") as index:
+    with fanns.open(path, mode="w", merge="manual") as index:
         index.delete(ids=["person-00321"])
         index.update(set={"tags": ["other"], "biography": "none"}, ids=["person-00100"])
         index.drop_column("secret column")
@@ -204,7 +204,7 @@ def test_replaced_values_are_erased_without_a_deleted_row(tmp_path: Path) -> Non
     }
     fanns.Index.build(table, path=path, calibration="default")
     text = {"old": b"name-of-01234"}
-    with fanns.open(path, mode="w") as index:
+    with fanns.open(path, mode="w", merge="manual") as index:
         index.update(set={"name": "nobody"}, ids=[1234])
         assert grep(path, text) == {("old", "attributes.bin")}
         assert index.compact() == index.compact()
@@ -245,7 +245,7 @@ def test_readers_of_erased_rows_are_named(tmp_path: Path) -> None:
         for child in children:
             assert child.stdout is not None and child.stdin is not None
             assert child.stdout.readline() == f"{len(model.rows)}\n"
-        with fanns.open(tmp_path / "x", mode="w") as written:
+        with fanns.open(tmp_path / "x", mode="w", merge="manual") as written:
             written.delete(where="year = 3")
             report = written.compact(erase=True, wait=0.1)
             assert report.readers == tuple(sorted(child.pid for child in children))
@@ -311,7 +311,7 @@ def test_half_replaced_is_as_good_as_built_anew(arxiv_table: pa.Table, tmp_path:
     fanns.Index.build(first, path=tmp_path / "x").close()
     fanns.Index.build(pa.concat_tables([first.slice(half), new]), path=tmp_path / "fresh").close()
     queries = np.stack(arxiv_table.slice(90_000, 200)["embedding"].to_numpy())
-    with fanns.open(tmp_path / "x", mode="w") as index:
+    with fanns.open(tmp_path / "x", mode="w", merge="manual") as index:
         for start in range(0, half, 4_000):
             index.upsert(new.slice(start, 4_000))
         assert len(index.info()["segments"]) == 4

@@ -28,7 +28,10 @@ from tests.storage_helpers import can_mount, child, leftovers, run_child
 FORKING = """
     import os, sys, tempfile
     from pathlib import Path
+    from fanns import adding, merging
     from tests.living_operations import start, work
+    if sys.argv[3]:
+        adding.TAIL_ROWS = merging.SMALLEST = int(sys.argv[3])
     with tempfile.TemporaryDirectory() as folder:  # kernels are loaded once, before the forks
         start(Path(folder) / "x")
         work(f"{folder}/x", f"{folder}/log", 0, seconds=3)
@@ -46,8 +49,8 @@ FORKING = """
 class Victims:
     """Processes that change an index until they are killed; forked, to spare the import."""
 
-    def __init__(self, path: Path, log: Path) -> None:
-        self.process = child(FORKING, path, log)
+    def __init__(self, path: Path, log: Path, smallest: int | None) -> None:
+        self.process = child(FORKING, path, log, smallest or "")
 
     def kill_one(self, seed: int, seconds: float) -> None:
         """Lets one work for some time."""
@@ -83,15 +86,20 @@ def settle(index: fanns.Index, model: Model, log: Path) -> tuple[Model, int]:
     return model, done
 
 
-def check_killed(path: Path, kills: int, seed: int) -> None:
+def check_killed(path: Path, kills: int, seed: int, smallest: int | None = None) -> int:
+    """Kill so many; how many left a merged segment that was not committed.
+
+    `smallest` rows make a segment that is merged in the background; None: as they are.
+    """
     log = path.with_name("log")
     model = start(path)
     rng = random.Random(seed)
-    total = 0
-    with Victims(path, log) as victims:
+    total = cut = 0
+    with Victims(path, log, smallest) as victims:
         for number in range(kills):
             victims.kill_one(rng.randrange(2**31), rng.uniform(0.02, 0.4))
             with fanns.open(path, check=True) as index:
+                cut += len(list(path.glob("segment-*"))) > len(index.info()["segments"])
                 model, done = settle(index, model, log)
                 total += done
                 if number % 10 == 0:
@@ -108,6 +116,7 @@ def check_killed(path: Path, kills: int, seed: int) -> None:
         assert_same(index, model, QUERY)
         index.compact(erase=True)
         assert_same(index, model, QUERY)
+    return cut
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="fork, SIGKILL")
@@ -115,10 +124,16 @@ def test_killed_while_changing(tmp_path: Path) -> None:
     check_killed(tmp_path / "x", kills=8, seed=1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="fork, SIGKILL")
+def test_killed_while_merging(tmp_path: Path) -> None:
+    """Batches of eight rows stay segments, so that there is always something to merge."""
+    assert check_killed(tmp_path / "x", kills=10, seed=4, smallest=8) >= 1
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3])
-def test_killed_often(tmp_path: Path, seed: int) -> None:
-    check_killed(tmp_path / "x", kills=120, seed=seed)
+@pytest.mark.parametrize(("seed", "smallest"), [(2, None), (3, None), (5, 8)])
+def test_killed_often(tmp_path: Path, seed: int, smallest: int | None) -> None:
+    check_killed(tmp_path / "x", 120, seed, smallest)
 
 
 FULL = """

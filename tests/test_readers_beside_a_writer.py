@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import fanns
+from fanns import adding, merging
 from tests.living_helpers import DIMENSIONS, FILTERS, Model
 from tests.living_operations import digest, draw, follow, perform, start
 from tests.storage_helpers import child
@@ -92,7 +93,7 @@ def read(index: fanns.Index, states: States, done: threading.Event, seed: int) -
     return asked
 
 
-def check_beside(path: Path, seconds: float, threads: int, processes: int) -> None:
+def check_beside(path: Path, seconds: float, threads: int, processes: int, merges: int = 0) -> None:
     states = States(start(path))
     children = [child(READING, path, seconds, seed) for seed in range(processes)]
     problems: list[BaseException] = []
@@ -114,6 +115,7 @@ def check_beside(path: Path, seconds: float, threads: int, processes: int) -> No
             for reader in readers:
                 reader.start()
             write(index, states, seconds, seed=7)
+            assert index.info()["merging"]["merges"] >= merges
             done.set()
             for reader in readers:
                 reader.join()
@@ -124,7 +126,7 @@ def check_beside(path: Path, seconds: float, threads: int, processes: int) -> No
             output, errors = process.communicate(timeout=60)
             assert process.returncode == 0, errors
             found = json.loads(output)
-            assert len(found) > seconds / 2 and set(found) <= states.digests
+            assert len(found) > seconds / 5 and set(found) <= states.digests
             seen |= set(found)
         assert len(seen) > 1
     finally:
@@ -136,10 +138,17 @@ def check_beside(path: Path, seconds: float, threads: int, processes: int) -> No
         assert len(read_) == len(states.models[-1].rows)
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of eight rows stay segments, which are merged in the background all the time."""
+    monkeypatch.setattr(adding, "TAIL_ROWS", 8)
+    monkeypatch.setattr(merging, "SMALLEST", 8)
+
+
 def test_readers_beside_a_writer(tmp_path: Path) -> None:
     check_beside(tmp_path / "x", seconds=5, threads=2, processes=1)
 
 
 @pytest.mark.slow
 def test_eight_readers_for_two_minutes(tmp_path: Path) -> None:
-    check_beside(tmp_path / "x", seconds=120, threads=4, processes=4)
+    check_beside(tmp_path / "x", seconds=120, threads=4, processes=4, merges=3)
