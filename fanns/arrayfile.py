@@ -22,7 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from fanns.errors import CorruptIndexError, InputError
-from fanns.files import open_regular
+from fanns.files import open_regular, sync_file
 
 ALIGNMENT = 64
 CHUNK = 1 << 22
@@ -91,8 +91,7 @@ def write_pack(
                 )
             )  # fmt: skip
             position += plain.nbytes
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
     return FileRecord(path.name, position, whole.hexdigest(), bulk), records
 
 
@@ -113,8 +112,7 @@ def write_table(
     with open(path, "xb") as file:
         with pa.ipc.new_file(pa.PythonFile(file, "w"), table.schema) as writer:
             writer.write_table(table)
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
     whole = xxhash.xxh3_128()
     length = 0
     with open(path, "rb") as file:

@@ -61,7 +61,7 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Reads the last committed state, beside a writer or not; the connection is closed again.
+    """Reads the last state that the catalog has, beside a writer or not; closes it again.
 
     Raises NotAnIndexError, CorruptIndexError, or StorageError for a file that cannot be read.
     """

@@ -17,8 +17,10 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +30,8 @@ LOCK = "writer.lock"
 HOLDER = "writer.pid"
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
+
+_later = threading.local()
 
 HINTS = {
     errno.ENOSPC: "free some space and try again",
@@ -81,9 +85,46 @@ def open_regular(path: Path) -> tuple[int, int]:
     return descriptor, status.st_size
 
 
+@contextlib.contextmanager
+def deferring(paths: list[Path]) -> Iterator[None]:
+    """Inside, this thread notes in `paths` what is to be synced, and syncs nothing."""
+    _later.paths = paths
+    try:
+        yield
+    finally:
+        del _later.paths
+
+
+def sync_file(file: IO[bytes]) -> None:
+    """Makes the content of a file that was opened by its path durable."""
+    paths = getattr(_later, "paths", None)
+    if paths is not None:
+        file.flush()
+        paths.append(Path(file.name))
+        return
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_path(path: Path) -> None:
+    """Makes a file or a directory durable; one that is there no more needs nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(path: Path) -> None:
     """Makes the names in a directory durable (a no-op where directories cannot be opened)."""
     if sys.platform == "win32":
+        return
+    paths = getattr(_later, "paths", None)
+    if paths is not None:
+        paths.append(path)
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

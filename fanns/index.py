@@ -34,7 +34,7 @@ from fanns.quick_live import QuickLive
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
-from fanns.storage import Directory
+from fanns.storage import Directory, check_durability
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
@@ -279,6 +279,7 @@ class Index(Mutable):
         check: bool = False,
         wait: float = 0.0,
         merge: str = "background",
+        durability: str = "full",
     ) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
 
@@ -294,13 +295,19 @@ class Index(Mutable):
                 segment, and one with over a quarter of its rows deleted is built anew, by a thread
                 of its own while calls go on; what ends it is raised by the next change, or by
                 `close`. "manual": only `compact` does, for a program that must not be disturbed.
+            durability: with mode "w", "full": a change that returned survives the process and loss
+                of power. "deferred": it survives the process, killed or not; loss of power, or a
+                crash of the system, takes away all changes since the last sync, and nothing
+                before them: the index is then as it was at that sync. `sync`, `close`,
+                `compact(erase=True)` and any change 5 seconds after the first deferred one sync.
 
         Raises:
             InputError: an argument. NotAnIndexError, CorruptIndexError, IndexLockedError,
                 StorageError.
         """
         check_way(merge)
-        directory = Directory.open(path, mode=mode, check=check, wait=wait)
+        check_durability(durability)
+        directory = Directory.open(path, mode, check, wait, durability)
         try:
             recipe, segments = load_index(directory)
             index = cls(recipe, segments, directory)

@@ -288,6 +288,17 @@ class Mutable:
             nbytes += sum(part.stored_bytes for part in parts)
         return Weight(len(parts), nbytes, sum(part.n for part in parts))
 
+    def sync(self) -> None:
+        """Make changes durable that `durability="deferred"` has only given to the system.
+
+        Raises:
+            StorageError: they cannot be written to the disk; the changes hold as they did.
+        """
+        with self._writing:
+            self._writable()
+            if self._directory is not None:
+                self._directory.sync()
+
     def refresh(self) -> bool:
         """Go on to the last state that the writer has committed; whether there was a newer one.
 

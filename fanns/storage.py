@@ -4,6 +4,7 @@
         catalog.sqlite     manifest and settings (catalog.py); a commit is one transaction
         catalog.seal       length and checksum of the catalog, while no writer has it open
         segment-000001/    vectors-bulk.bin, graph.bin, ... (arrayfile.py), never changed
+        catalog.pending    a later state than the catalog's, not yet synced (pending.py)
         writer.lock        held by the one writer
 
 Readers take descriptors of all files of one committed state when they open, and keep them: what a
@@ -16,8 +17,9 @@ import json
 import os
 import shutil
 import threading
+import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,7 +28,7 @@ import pyarrow as pa
 
 from fanns import catalog, files
 from fanns.arrayfile import FILE_NAME
-from fanns.catalog import CatalogWriter, Manifest
+from fanns.catalog import CatalogWriter, Manifest, SegmentRecord
 from fanns.errors import (
     CorruptIndexError,
     IndexExistsError,
@@ -35,6 +37,7 @@ from fanns.errors import (
     StorageError,
 )
 from fanns.files import WriterLock, reported
+from fanns.pending import check_available, read_pending, remove_pending, write_pending
 from fanns.stored_segment import (
     PLACE,
     SEGMENT,
@@ -49,6 +52,8 @@ from fanns.stored_segment import (
 )
 
 OPEN_ATTEMPTS = 50
+# A commit that comes so long after the first deferred one makes them all durable.
+SYNC_SECONDS = 5.0
 
 Progress = Callable[[int, int], None]
 
@@ -71,6 +76,7 @@ class Directory:
         self._manifest: Manifest | None = None
         self._numbering = threading.Lock()
         self._number = 0  # the last that was given
+        self._backlog: Backlog | None = None
         self._cleanup: weakref.finalize[..., Directory] | None = None
 
     @classmethod
@@ -108,10 +114,12 @@ class Directory:
         mode: Literal["r", "w"] = "r",
         check: bool = False,
         wait: float = 0.0,
+        durability: str = "full",
     ) -> Self:
         """Opens the last committed state; check=True reads every byte first.
 
-        A writer waits so many seconds for another one to close.
+        A writer waits so many seconds for another one to close. With durability "deferred" its
+        commits are durable after `sync` only; see pending.py.
 
         Raises NotAnIndexError, CorruptIndexError, IndexLockedError (mode "w"), or StorageError when
         the files cannot be read or, in mode "w", written.
@@ -121,7 +129,11 @@ class Directory:
         self = cls(Path(os.path.abspath(path)), mode)
         try:
             if mode == "w":
+                if durability == "deferred":
+                    check_available()
                 self._open_writer(wait)
+                if durability == "deferred":
+                    self._backlog = Backlog()
             else:
                 self._open_reader()
             if check and (problems := self.verify()):
@@ -135,14 +147,14 @@ class Directory:
 
     def _open_reader(self) -> None:
         for _ in range(OPEN_ATTEMPTS):
-            manifest = catalog.read_manifest(self.path)
+            manifest = last_manifest(self.path)
             try:
                 self._attach(manifest)
                 return
             except (FileNotFoundError, CorruptIndexError) as cause:
                 # Either a file is lost or damaged, or a writer replaced this state since the
                 # catalog was read.
-                if catalog.read_manifest(self.path) != manifest:
+                if last_manifest(self.path) != manifest:
                     continue
                 if isinstance(cause, FileNotFoundError):
                     raise CorruptIndexError(f"{cause.filename} is missing") from cause
@@ -154,21 +166,31 @@ class Directory:
 
         For readers: a writer has the last state at all times. Raises as `open` does.
         """
-        if self.mode != "r" or catalog.read_manifest(self.path) == self._manifest:
+        if self.mode != "r" or last_manifest(self.path) == self._manifest:
             return False
         self._open_reader()
         return True
 
     def _open_writer(self, wait: float) -> None:
-        catalog.read_manifest(self.path)  # every check, before even a lock file is made
+        last_manifest(self.path)  # every check, before even a lock file is made
         self._lock = WriterLock(self.path)
         self._lock.acquire(wait)
         catalog.check_seal(self.path)
         self._writer = CatalogWriter(self.path)
+        known = self._writer.load()
+        pending = read_pending(self.path)
         try:
-            self._attach(self._writer.load())
+            self._attach(pending or known)
         except FileNotFoundError as cause:
             raise CorruptIndexError(f"{cause.filename} is missing") from cause
+        if pending is not None:
+            for segment in self.segments:
+                folder = self.path / segment_name(segment.id)
+                for path in (*(folder / name for name in segment.file_names), folder):
+                    files.sync_path(path)
+            files.sync_directory(self.path)
+            self._write_catalog(known)
+        remove_pending(self.path)
         self._remove_orphans()
         with contextlib.suppress(OSError):
             files.remove_stale(self.path)
@@ -230,6 +252,7 @@ class Directory:
     ) -> list[int]:
         """Adds, edits and removes segments in one transaction; returns the ids of those added.
 
+        With durability "deferred" nothing is synced, and what is left unnamed stays until `sync`.
         Those of `written`, which `write` has made, come first. New files are durable before the
         transaction; what it leaves unnamed is removed after it, and readers keep it by their
         descriptors. If anything fails the index is as it was, and `written` is gone.
@@ -243,7 +266,7 @@ class Directory:
         added: list[SegmentFiles] = []
         edited: dict[int, SegmentFiles] = {}
         try:
-            with reported("write", self._place):
+            with reported("write", self._place), self._syncing():
                 for one in written:
                     added.append(
                         one.files if one.rewrite is None else self._edited(one.files, one.rewrite)
@@ -262,7 +285,16 @@ class Directory:
                         edited[old.id] = self._edited(old, rewrite)
                     finally:
                         made += [folder / name for name in set(os.listdir(folder)) - known]
-            writer.commit(
+            self._publish(
+                writer,
+                Manifest(
+                    self.settings if settings is None else dict(settings),
+                    tuple(
+                        edited.get(one.id, one).record
+                        for one in [*self.segments, *added]
+                        if one.id not in removed
+                    ),
+                ),
                 [one.record for one in added],
                 [one.record for one in edited.values()],
                 removed,
@@ -277,7 +309,64 @@ class Directory:
             self.settings = dict(settings)
         before = present | {one.files.id: one.files for one in written}
         self._clear(before, [*edited.values(), *added], removed)
+        if self._backlog is not None and self._backlog.is_old():
+            with contextlib.suppress(StorageError):  # this change holds; `sync` and `close` tell
+                self.sync()
         return [one.id for one in added]
+
+    @contextlib.contextmanager
+    def _syncing(self) -> Iterator[None]:
+        """Where files are written: they are synced, or noted to be."""
+        if self._backlog is None:
+            yield
+        else:
+            with files.deferring(self._backlog.paths):
+                yield
+
+    def _publish(
+        self,
+        writer: CatalogWriter,
+        manifest: Manifest,
+        added: Sequence[SegmentRecord],
+        replaced: Sequence[SegmentRecord],
+        removed: Collection[int],
+        settings: dict[str, Any] | None,
+    ) -> None:
+        """Make a state the last one, for readers too."""
+        if self._backlog is None:
+            writer.commit(added, replaced, removed, settings)
+        else:
+            write_pending(self._place, manifest)
+            self._backlog.begun = self._backlog.begun or time.monotonic()
+
+    def sync(self) -> None:
+        """Makes all commits durable that were deferred, and removes what they left unnamed.
+
+        Raises:
+            StorageError: it cannot be written; the commits hold as they did.
+        """
+        backlog = self._backlog
+        if backlog is None or not backlog.begun:
+            return
+        with reported("sync", self._place):
+            for path in dict.fromkeys(backlog.paths):
+                files.sync_path(path)
+        self._write_catalog(self._require_writer().load())
+        remove_pending(self._place)
+        for path in backlog.garbage:
+            remove(path)
+        self._backlog = Backlog()
+
+    def _write_catalog(self, known: Manifest) -> None:
+        """Commits the present state to the catalog, which has said `known`."""
+        before = {record.id: record for record in known.segments}
+        now = {one.id: one.record for one in self.segments}
+        self._require_writer().commit(
+            [record for number, record in now.items() if number not in before],
+            [record for number, record in now.items() if before.get(number, record) != record],
+            [number for number in before if number not in now],
+            self.settings if self.settings != known.settings else None,
+        )
 
     def write(self, addition: Addition) -> SegmentFiles:
         """Writes a segment, durably, that is no part of the index until `commit(written=...)`.
@@ -330,6 +419,14 @@ class Directory:
         Files with parts that were replaced are written anew, the catalog and its log are emptied of
         what they said before, left-overs go. Raises StorageError.
         """
+        self.sync()
+        backlog, self._backlog = self._backlog, None
+        try:
+            self._erase()
+        finally:
+            self._backlog = backlog
+
+    def _erase(self) -> None:
         rewrites = []
         for segment in self.segments:
             names = segment.beside_garbage()
@@ -359,7 +456,7 @@ class Directory:
         """
         before = {(segment.id, segment.meta.get(VERSION, 0)) for segment in self.segments}
         try:
-            found = writer.load()
+            found = (read_pending(self._place) if self._backlog else None) or writer.load()
             after = {(segment.id, segment.meta.get(VERSION, 0)) for segment in found.segments}
             certain = after == before and found.settings == json.loads(json.dumps(self.settings))
         except StorageError:
@@ -379,12 +476,16 @@ class Directory:
         removed: Iterable[int],
     ) -> None:
         """Removes the files that a commit has left without a name; the next writer does as well."""
-        for number in removed:
-            remove(self._place / segment_name(number))
+        garbage = [self._place / segment_name(number) for number in removed]
         for one in after:
             old = before[one.id].file_names if one.id in before else []
-            for name in set(old) - set(one.file_names):
-                remove(self._place / segment_name(one.id) / name)
+            folder = self._place / segment_name(one.id)
+            garbage += [folder / name for name in set(old) - set(one.file_names)]
+        if self._backlog is not None:
+            self._backlog.garbage += garbage
+            return
+        for path in garbage:
+            remove(path)
 
     def set_settings(self, settings: Mapping[str, Any]) -> None:
         """Replaces the settings (a JSON object) in one transaction."""
@@ -441,7 +542,7 @@ class Directory:
         problems = []
         try:
             if self._writer is None:
-                catalog.read_manifest(self._place)
+                last_manifest(self._place)
             else:
                 self._writer.load()
         except CorruptIndexError as cause:
@@ -451,7 +552,18 @@ class Directory:
         return problems
 
     def close(self) -> None:
-        """Closes everything; a created index that was not committed is removed."""
+        """Closes everything; a created index that was not committed is removed.
+
+        Raises:
+            StorageError: deferred commits cannot be made durable; they hold as they did.
+        """
+        try:
+            if self._writer is not None:
+                self.sync()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         for segment in self.segments:
             segment.close()
         writer, self._writer = self._writer, None
@@ -476,6 +588,39 @@ class Directory:
         if self._writer is None:
             raise StorageError(f"the index at {self.path} is not open for writing; use mode='w'")
         return self._writer
+
+
+def check_durability(durability: str) -> None:
+    """Raises InputError unless this is how a writer may commit."""
+    if durability not in ("full", "deferred"):
+        raise InputError(f"durability is {durability!r}, expected 'full' or 'deferred'")
+
+
+class Backlog:
+    """What `sync` has to do.
+
+    Attributes:
+        paths: files and folders to sync. garbage: what goes then. begun: when the first of the
+        commits was (time.monotonic), 0 while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.garbage: list[Path] = []
+        self.begun = 0.0
+
+    def is_old(self) -> bool:
+        """Whether the first commit is longer ago than one may be deferred."""
+        return bool(self.begun) and time.monotonic() - self.begun >= SYNC_SECONDS
+
+
+def last_manifest(directory: Path) -> Manifest:
+    """The last committed state, for readers; raises as `catalog.read_manifest` does.
+
+    The later one is looked for first: what is not there then, is in the catalog that is read next.
+    """
+    catalog.find_catalog(directory)
+    return read_pending(directory) or catalog.read_manifest(directory)
 
 
 def check_target(target: Path, overwrite: bool) -> None:

@@ -30,7 +30,7 @@ FLOORS = [
         "attributes attributes.* selection live",
         "vectors transforms ranks codes bit_codes cells pq_codes codebooks opq",
         "clusters centroids identifiers",
-        "storage stored_segment catalog arrayfile files",
+        "storage stored_segment catalog pending arrayfile files",
         "ingest tables",
     ],
     ["paths paths.*"],
@@ -52,7 +52,7 @@ FORBIDDEN = [
     ("kernels.*", "errors expressions schema values"),
     ("filters binding sql* mongo columns", "attributes* storage vectors codes kernels.*"),
     (
-        "storage stored_segment catalog arrayfile files",
+        "storage stored_segment catalog pending arrayfile files",
         "attributes* filters vectors codes kernels.* schema",
     ),
     (
