@@ -6,6 +6,8 @@ schema's metadata has, besides what `fanns build` looks for, under `fanns.index`
     format    1
     settings  the recipe of the index (building.Recipe.to_json)
     next_id   the first id that was never given, where ids are generated, else 0
+
+and a checksum of the whole file (export_checksum.py).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +25,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fanns import export_checksum
 from fanns.building import Recipe
 from fanns.errors import IndexExistsError, InputError
-from fanns.files import reported, sync_directory
+from fanns.files import lock_file, process_lives, reported, sync_directory
 from fanns.ingest import SIMULATED
 from fanns.listing import Columns
 from fanns.prepared import Snapshot
@@ -139,7 +143,9 @@ def _parquet(file: Any, schema: pa.Schema, recipe: Recipe) -> Iterator[Callable[
     )
     try:
         yield writer.write_table
+        writer.add_key_value_metadata(export_checksum.ENTRY)
         writer.close()
+        export_checksum.seal(file)
     except pa.ArrowException as error:
         raise InputError(f"a column cannot be written as Parquet: {error}") from error
     finally:
@@ -152,13 +158,16 @@ def _parquet(file: Any, schema: pa.Schema, recipe: Recipe) -> Iterator[Callable[
 def written_beside(target: Path, overwrite: bool) -> Iterator[Any]:
     """A file beside `target` that takes its name, durably, when the body is done.
 
-    A failure removes it. What a killed process leaves is called `.NAME.PID-....exporting`.
+    A failure removes it. What a killed process left, `.NAME.PID-....exporting`, goes as well: no
+    process of that number lives, and none has it locked (one of another container would).
     """
     own = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.exporting")
     with reported("export to", target):
-        file = open(own, "xb")  # noqa: SIM115
+        remove_left(target)
+        file = open(own, "x+b")  # noqa: SIM115
         try:
             with file:
+                lock_file(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -169,6 +178,18 @@ def written_beside(target: Path, overwrite: bool) -> Iterator[Any]:
                 own.unlink(missing_ok=True)
             raise
         sync_directory(target.parent)
+
+
+def remove_left(target: Path) -> None:
+    """Removes what dead processes left of exports to `target`."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)-[0-9a-f]{{8}}\.exporting")
+    for entry in list(target.parent.iterdir()):
+        match = pattern.fullmatch(entry.name)
+        if match is None or entry.is_symlink() or process_lives(int(match[1])):
+            continue
+        with contextlib.suppress(OSError), open(entry, "rb") as file:
+            lock_file(file)
+            entry.unlink()
 
 
 def check_target(target: Path, overwrite: bool) -> None:

@@ -202,6 +202,14 @@ def process_lives(pid: int) -> bool:
     return True
 
 
+def lock_file(file: IO[bytes]) -> None:
+    """Lock an open file until it is closed, where the system can; OSError when another one has."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 class WriterLock:
     """The lock of the one writer: held by the process, released by the system when that process
     ends.

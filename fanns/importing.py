@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fanns import export_checksum
 from fanns.building import Recipe, prepare_data
 from fanns.errors import CorruptIndexError, InputError
 from fanns.exporting import FORMAT, METADATA
@@ -43,10 +44,17 @@ def import_data(path: str | Path, threads: int | None) -> tuple[Recipe, Ingest, 
     """The recipe and the rows of an exported index, and the next id where ids are generated.
 
     Raises:
-        InputError: the file is not Parquet, no export, or its settings do not fit its columns.
+        InputError: the file is not Parquet, no export, was altered, or its settings do not fit its
+            columns.
     """
     file = Path(os.path.abspath(path))
     settings, next_id = read_settings(file)
+    try:
+        export_checksum.check(file)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
     table = read_table(file)
     try:
         recipe, ingest = _restored(settings, table, threads)

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 import fanns
 from fanns.cli import run
 from fanns.errors import FannsError, IndexExistsError, InputError, StorageError
+from fanns.export_checksum import KEY
 from fanns.exporting import METADATA
+from fanns.files import lock_file
 from fanns.importing import parse
 from tests.living_helpers import Model, assert_same, random_row, table_of
 from tests.living_operations import QUERY
-from tests.storage_helpers import run_child
+from tests.storage_helpers import child, run_child
 
 EXACT = HealthCheck.function_scoped_fixture
 
@@ -263,6 +265,40 @@ def test_interrupted(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["x", "x.parquet"]
 
 
+KILLED = """
+    import os, signal, sys
+    import fanns
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+    fanns.open(sys.argv[1]).export(sys.argv[2], batch_rows=5, progress=die)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed(tmp_path: Path) -> None:
+    """What a killed export left goes with the next one of that name; what another writes stays."""
+    index = small(tmp_path / "x")
+    target = tmp_path / "x.parquet"
+    process = child(KILLED, tmp_path / "x", target)
+    process.communicate(timeout=60)
+    assert process.returncode == -9
+    (left,) = tmp_path.glob(".x.parquet.*.exporting")
+    assert left.name.startswith(f".x.parquet.{process.pid}-")
+    held = tmp_path / f".x.parquet.{process.pid}-00000000.exporting"
+    held.write_bytes(b"")
+    other = tmp_path / ".y.parquet.1-00000000.exporting"
+    other.write_bytes(b"")
+    with open(held, "rb") as file:
+        lock_file(file)  # as a process of another container would
+        index.export(target)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
+        [held.name, other.name, "x", "x.parquet"]
+    )
+    index.export(target, overwrite=True)
+    assert not held.exists() and other.exists()
+    assert_equal(index, fanns.Index.import_(target))
+
+
 FULL = """
     import resource, sys
     import fanns
@@ -415,6 +451,21 @@ def test_any_settings_are_read_or_refused(exported: Path, data: st.DataObject) -
         assert isinstance(error, InputError)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[EXACT])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_flipped_bit(exported: Path, tmp_path: Path, place: float, bit: int) -> None:
+    """Is found wherever it is, or is in the name of the checksum and changes nothing."""
+    whole = bytearray(exported.read_bytes())
+    number = int(place * len(whole))
+    whole[number] ^= 1 << bit
+    (tmp_path / "x.parquet").write_bytes(whole)
+    if KEY in whole:
+        with pytest.raises(InputError, match=r"x\.parquet"):
+            fanns.Index.import_(tmp_path / "x.parquet")
+    else:
+        assert_equal(fanns.Index.import_(tmp_path / "x.parquet"), fanns.Index.import_(exported))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[EXACT])
 @given(data=st.data())
 def test_flipped_bits(exported: Path, tmp_path: Path, data: st.DataObject) -> None:
@@ -438,8 +489,10 @@ def test_altered_values_are_refused(exported: Path, tmp_path: Path) -> None:
         whole = bytearray(exported.read_bytes())
         whole[first + column.total_compressed_size - 1] ^= 1
         (tmp_path / "x.parquet").write_bytes(whole)
-        with pytest.raises(InputError, match=r"x\.parquet cannot be read as Parquet"):
+        with pytest.raises(InputError, match=r"x\.parquet: it does not match its own checksum"):
             fanns.Index.import_(tmp_path / "x.parquet")
+        with pytest.raises(InputError, match=r"x\.parquet cannot be read as Parquet"):
+            fanns.Index.build(tmp_path / "x.parquet", calibration="default")
 
 
 def test_columns_of_other_types(tmp_path: Path, exported: Path) -> None:

@@ -40,7 +40,7 @@ FLOORS = [
         "listing checking hits tuning",
         "line_hits quick quick_batch quick_live",
         "mutable writing adding deleting gathering updating columns_changing column_values",
-        "compaction merging background exporting importing",
+        "compaction merging background exporting export_checksum importing",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],

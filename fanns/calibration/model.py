@@ -14,6 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from fanns.errors import CorruptIndexError
@@ -226,7 +227,7 @@ class Calibration:
         return max(k + 30, math.ceil(self.bit_depths[column] * k))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return _json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
@@ -262,6 +263,12 @@ class Calibration:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
+
+
+@lru_cache(maxsize=64)
+def _json(calibration: Calibration) -> str:
+    """Every small segment has the same one, and taking it apart takes a millisecond."""
+    return json.dumps(asdict(calibration))
 
 
 def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
