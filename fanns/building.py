@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ MEASURED_ROWS = 1_000
 SAMPLE_LIMIT = 128
 # How far the length of a normalised vector may be from 1 when its values are rounded to float16.
 ROUNDED = 1e-3
+CHUNK = 4096  # rows that are turned into float16 at a time
 # What `reduce` may be: look for a subspace that holds all rows where queries gain by it, look for
 # one wherever it saves memory, or hold rows as given.
 REDUCE = ("auto", "on", "off")
@@ -212,8 +213,10 @@ def prepare_data(
     return recipe, ingest
 
 
-def check_rows(ingest: Ingest, metric: str, threads: int) -> None:
+def check_rows(ingest: Ingest, metric: str, threads: int, start: int = 0) -> None:
     """Refuse NaN, infinity and, under cosine, zero vectors, naming row and id.
+
+    start: the number of the first row.
 
     Raises:
         InputError: some vector cannot be used.
@@ -221,21 +224,27 @@ def check_rows(ingest: Ingest, metric: str, threads: int) -> None:
 
     def name(row: int) -> str:
         if ingest.id is None:
-            return f"row {row}"
+            return f"row {start + row}"
         key = ingest.ids[row]
-        return f"row {row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
+        return f"row {start + row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
 
     check_vectors(ingest.vectors, METRICS[metric], threads, name)
 
 
 def make_segment(
     recipe: Recipe,
-    ingest: Ingest,
+    source: Ingest | list[Ingest],
     queries: Any,
     progress: Progress | None,
     calibration: Calibration | None = None,
 ) -> Segment:
-    """Build one segment by the recipe, calibrated on sample queries or stand-ins, or as given."""
+    """Build one segment by the recipe, calibrated on sample queries or stand-ins, or as given.
+
+    Rows that nobody else needs come in a list of one, from which they are taken: then fewer copies
+    are held.
+    """
+    owned = isinstance(source, list)
+    ingest = source.pop() if isinstance(source, list) else source
     vectors, reduction = ingest.vectors, None
     if recipe.reduce != "off":
         if progress is not None:
@@ -254,22 +263,27 @@ def make_segment(
         if reduction is not None:
             sample = reduction.project(sample).queries
 
+    told = "held-out stand-ins" if sample is None else "sample queries"
+    measured = recipe.calibration != "default" and len(vectors) >= MEASURED_ROWS
+    if measured and calibration is None and sample is None:
+        sample = sample_queries(vectors, recipe.seed)
+
     def calibrate(segment: Segment) -> Calibration:
-        if recipe.calibration == "default" or segment.n < MEASURED_ROWS:
+        if not measured or sample is None:
             return DEFAULT
-        source = "held-out stand-ins" if sample is None else "sample queries"
-        probes = sample_queries(vectors, recipe.seed) if sample is None else sample
         return measure(
             segment,
-            probes,
-            source,
+            sample,
+            told,
             recipe.seed,
             progress=None
             if progress is None
             else lambda done, total: progress("calibrate", done, total),
         )
 
-    data = SegmentData(ingest.ids, vectors, ingest.attributes, ingest.stored, reduction)
+    tables = (ingest.attributes, ingest.stored)
+    data = SegmentData(ingest.ids, vectors, *tables, reduction, owned)
+    del ingest, vectors, tables
     return build_segment(
         data,
         recipe.schema,
@@ -344,17 +358,29 @@ def _attribute_bytes(table: pa.Table) -> int:
 
 def compact_vectors(vectors: np.ndarray, metric: str) -> np.ndarray:
     """float16 stand-ins for the vectors, normalised under cosine; such ones stay as they are."""
-    if vectors.dtype == np.float16 and metric != "cosine":
+    given = vectors.dtype == np.float16
+    if given and (metric != "cosine" or all(map(is_normal, in_chunks(vectors)))):
         return vectors
-    wide = vectors.astype(np.float32)
-    if metric == "cosine":
-        norms = np.linalg.norm(wide, axis=1, keepdims=True)
-        if vectors.dtype == np.float16 and (np.abs(norms - 1) < ROUNDED).all():
-            return vectors
-        wide /= norms
-    if len(wide) and np.abs(wide).max() > np.finfo(np.float16).max:
-        raise InputError("keep_originals=False needs values within float16's range, 65504")
-    return wide.astype(np.float16)
+    out = np.empty(vectors.shape, np.float16)
+    for start, chunk in enumerate(in_chunks(vectors)):
+        wide = chunk.astype(np.float32)
+        if metric == "cosine":
+            wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+        if len(wide) and np.abs(wide).max() > np.finfo(np.float16).max:
+            raise InputError("keep_originals=False needs values within float16's range, 65504")
+        out[start * CHUNK : start * CHUNK + len(wide)] = wide
+    return out
+
+
+def in_chunks(vectors: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows in pieces of CHUNK."""
+    return (vectors[start : start + CHUNK] for start in range(0, len(vectors), CHUNK))
+
+
+def is_normal(vectors: np.ndarray) -> bool:
+    """Whether rows have length 1, as far as float16 tells."""
+    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    return bool((np.abs(norms - 1) < ROUNDED).all())
 
 
 def kind_of(ids: np.ndarray | pa.Array) -> str:

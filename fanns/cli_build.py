@@ -82,6 +82,12 @@ CORRUPT = 3
     default=None,
     help="Hold vectors of low rank by their coordinates, losslessly. Default: where queries gain.",
 )
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Of this process, such as 1GB: read and build piece by piece. The same command again goes "
+    "on with a build that was interrupted.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
 @threads_option(None, "Threads of the build. Default: all cores.")
@@ -110,7 +116,8 @@ def build(
     """Build an index from Parquet files.
 
     DATA is one or more files, folders or glob patterns. Nothing is visible at the output before
-    the whole index is written, so a build that fails or is interrupted leaves it as it was.
+    the whole index is written, so a build that fails or is interrupted leaves it as it was. With
+    --memory-limit, what was built until then is kept beside it.
     """
     from fanns import Index
     from fanns.errors import IndexExistsError
@@ -119,6 +126,7 @@ def build(
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = list(data)
     if dry_run:
+        options.pop("memory_limit")
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)
         return

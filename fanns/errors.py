@@ -10,6 +10,7 @@
     │   └── ParameterError       a parameter without a value, or a value without a parameter
     ├── StorageError             an index directory that cannot be read or written
     │   ├── NotAnIndexError      the path holds something else
+    │   │   └── UnfinishedIndexError  an index whose build is under way or was interrupted
     │   ├── CorruptIndexError    a file that is truncated, altered or inconsistent
     │   ├── IndexExistsError     the target of a build or export is taken
     │   └── IndexLockedError     another writer holds the index
@@ -59,6 +60,10 @@ class StorageError(FannsError, OSError):
 
 class NotAnIndexError(StorageError):
     """The path holds something other than a fanns index."""
+
+
+class UnfinishedIndexError(NotAnIndexError):
+    """An index whose build is under way, or was interrupted and can be gone on with."""
 
 
 class CorruptIndexError(StorageError):

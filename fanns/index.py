@@ -35,6 +35,7 @@ from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.storage import Directory, check_durability
+from fanns.streaming import build_streamed
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
@@ -102,6 +103,7 @@ class Index(Mutable):
         reduce: str = "auto",
         calibration: str = "measure",
         bits: int = 2,
+        memory_limit: int | str | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index over a table of vectors and attributes.
@@ -137,30 +139,40 @@ class Index(Mutable):
                 are equal to the bit).
             bits: per dimension, of the codes that pick candidates: 1, 2 or 4; 0 for none. More
                 take more memory and find the nearest in shorter lists.
+            memory_limit: the most memory that this process may hold meanwhile, libraries and all:
+                bytes, or a text such as "1GB". Then `data` must be Parquet files, which are read
+                piece by piece, and `path` be given; the index has as many segments as it takes.
+                Each is kept once it is built: the same call again goes on with a build that was
+                interrupted, and until it is whole nobody can open it.
             progress: called with (stage, done, total).
 
         Raises:
-            InputError: the data cannot be used; the message names the column and row.
+            InputError: the data cannot be used; the message names the column and row. Or the limit
+                is too low; the message names the least. Or an unfinished build at `path` was of
+                other data or options.
             IndexExistsError: something is at `path` and `overwrite` is False.
+            IndexLockedError: another process builds at `path` in steps.
         """
+        options: dict[str, Any] = {
+            "vector": vector,
+            "id": id,
+            "metric": metric,
+            "attributes": attributes,
+            "store": store,
+            "model": model,
+            "seed": seed,
+            "threads": threads,
+            "keep_originals": keep_originals,
+            "reduce": reduce,
+            "calibration": calibration,
+            "bits": bits,
+        }
+        if memory_limit is not None:
+            given = (data, options, path, overwrite, queries, memory_limit)
+            return cls.open(build_streamed(*given, progress))
 
         def prepared() -> tuple[Recipe, Ingest, int | None]:
-            recipe, ingest = prepare_data(
-                data,
-                vector=vector,
-                id=id,
-                metric=metric,
-                attributes=attributes,
-                store=store,
-                model=model,
-                seed=seed,
-                threads=threads,
-                keep_originals=keep_originals,
-                reduce=reduce,
-                calibration=calibration,
-                bits=bits,
-            )
-            return recipe, ingest, None
+            return *prepare_data(data, **options), None
 
         return cls._made(prepared, queries, path, overwrite, progress)
 

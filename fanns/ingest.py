@@ -60,6 +60,7 @@ def split(
     id: str | None = "id",
     attributes: Sequence[str] | None = None,
     store: Sequence[str] | None = None,
+    start: int = 0,
 ) -> Ingest:
     """Take a table apart.
 
@@ -69,6 +70,8 @@ def split(
     attributes, store: names of the columns to index and to store. Given both, the columns in
         neither are left out; given one, the other takes the rest; given none, string columns of
         mean length above 64 and further vectors are stored, and the rest is indexed.
+    start: the number of the first row, where the table is a part of a longer one: what messages
+        name rows by, and the first of ids that are generated.
 
     Raises InputError naming the column, row or id that cannot be used.
     """
@@ -80,12 +83,12 @@ def split(
         id = None
     if id is not None and _named(table, id, "id") == vector:
         raise InputError(f"column {vector!r} cannot be both the vector and the id")
-    ids = _ids(table, id)
+    ids = read_ids(table, id, start)
     indexed, kept = _roles(table, vector, id, attributes, store)
     schema = schema_of(pa.schema([table.schema.field(name) for name in [*indexed, *kept]]))
     return Ingest(
         ids=ids,
-        vectors=_vectors(table, vector, ids),
+        vectors=_vectors(table, vector, ids, start),
         attributes=_plain(table, indexed, schema),
         stored=_plain(table, kept, schema),
         schema=schema,
@@ -145,15 +148,19 @@ def _storage(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def _ids(table: pa.Table, id: str | None) -> NDArray[np.int64] | pa.Array:
+def read_ids(table: pa.Table, id: str | None, start: int) -> NDArray[np.int64] | pa.Array:
+    """The column of ids, distinct ones, or numbers from `start` on where `id` is None.
+
+    Raises InputError naming what is null, of another type, or occurs twice.
+    """
     if id is None:
-        return np.arange(table.num_rows, dtype=np.int64)
+        return np.arange(start, start + table.num_rows, dtype=np.int64)
     column, kind = table[id], table.schema.field(id).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
         column = column.cast(kind)
     if column.null_count:
-        row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
+        row = start + int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
         raise InputError(f"id column {id!r}: row {row} is null; every row needs an id")
     if pa.types.is_integer(kind):
         found: Any = _int_ids(id, column)
@@ -163,7 +170,7 @@ def _ids(table: pa.Table, id: str | None) -> NDArray[np.int64] | pa.Array:
         found = _one_chunk(column.cast(pa.large_string()))
     else:
         raise InputError(f"id column {id!r} is of type {kind}: expected integers or strings")
-    _check_distinct(id, pa.array(found) if isinstance(found, np.ndarray) else found)
+    _check_distinct(id, pa.array(found) if isinstance(found, np.ndarray) else found, start)
     return found
 
 
@@ -177,14 +184,14 @@ def _int_ids(name: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
         ) from None
 
 
-def _check_distinct(name: str, ids: pa.Array) -> None:
+def _check_distinct(name: str, ids: pa.Array, start: int) -> None:
     if len(pc.unique(ids)) == len(ids):
         return
     counts = pc.value_counts(ids)
     twice = pc.struct_field(counts, "values").filter(
         pc.greater(pc.struct_field(counts, "counts"), 1)
     )
-    rows = np.flatnonzero(np.asarray(pc.equal(ids, twice[0])))[:2].tolist()
+    rows = (np.flatnonzero(np.asarray(pc.equal(ids, twice[0])))[:2] + start).tolist()
     more = f" ({len(twice)} ids occur more than once)" if len(twice) > 1 else ""
     raise InputError(
         f"id column {name!r}: duplicate id {twice[0].as_py()!r} in rows {rows[0]} and "
@@ -192,7 +199,9 @@ def _check_distinct(name: str, ids: pa.Array) -> None:
     )
 
 
-def _vectors(table: pa.Table, name: str, ids: NDArray[np.int64] | pa.Array) -> NDArray[Any]:
+def _vectors(
+    table: pa.Table, name: str, ids: NDArray[np.int64] | pa.Array, first: int
+) -> NDArray[Any]:
     """The vector column as an array [n, d]; a view of Arrow's memory where it is one chunk."""
     column, kind = table[name], _storage(table.schema.field(name).type)
     if not (
@@ -207,9 +216,11 @@ def _vectors(table: pa.Table, name: str, ids: NDArray[np.int64] | pa.Array) -> N
         )
     if column.null_count:
         row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
-        raise InputError(f"vector column {name!r}: {_at(row, ids)} is null; leave such rows out")
-    d = _length(name, column, kind, ids)
-    chunks = [_matrix(name, chunk, d, ids, start) for start, chunk in _chunks(column)]
+        raise InputError(
+            f"vector column {name!r}: {_at(row, ids, first)} is null; leave such rows out"
+        )
+    d = _length(name, column, kind, ids, first)
+    chunks = [_matrix(name, chunk, d, ids, start, first) for start, chunk in _chunks(column)]
     if len(chunks) == 1 and chunks[0].dtype == dtype:
         return chunks[0]
     vectors, at = np.empty((len(column), d), dtype), 0
@@ -227,7 +238,7 @@ def _chunks(column: pa.ChunkedArray) -> list[tuple[int, pa.Array]]:
     return [(start, c) for start, c in zip(starts, column.chunks, strict=False) if len(c)]
 
 
-def _length(name: str, column: pa.ChunkedArray, kind: pa.DataType, ids: Any) -> int:
+def _length(name: str, column: pa.ChunkedArray, kind: pa.DataType, ids: Any, first: int) -> int:
     if pa.types.is_fixed_size_list(kind):
         d = int(kind.list_size)
     elif len(column) == 0:
@@ -242,27 +253,29 @@ def _length(name: str, column: pa.ChunkedArray, kind: pa.DataType, ids: Any) -> 
         if len(odd):
             row = int(odd[0])
             raise InputError(
-                f"vector column {name!r}: {_at(row, ids)} has {lengths[row]} values, "
-                f"but row 0 has {d}"
+                f"vector column {name!r}: {_at(row, ids, first)} has {lengths[row]} values, "
+                f"but row {first} has {d}"
             )
     if d == 0:
         raise InputError(f"vector column {name!r}: vectors of 0 dimensions")
     return d
 
 
-def _matrix(name: str, chunk: pa.Array, d: int, ids: Any, start: int) -> NDArray[Any]:
+def _matrix(name: str, chunk: pa.Array, d: int, ids: Any, start: int, first: int) -> NDArray[Any]:
     storage = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
     flat = storage.flatten()
     if flat.null_count:
         row = start + int(np.flatnonzero(np.asarray(pc.is_null(flat)))[0]) // d
-        raise InputError(f"vector column {name!r}: {_at(row, ids)} has a null among its values")
+        raise InputError(
+            f"vector column {name!r}: {_at(row, ids, first)} has a null among its values"
+        )
     return np.asarray(flat.to_numpy(zero_copy_only=True)).reshape(-1, d)
 
 
-def _at(row: int, ids: Any) -> str:
-    """How messages name a row."""
+def _at(row: int, ids: Any, first: int) -> str:
+    """How messages name row `row` of a table whose first row has the number `first`."""
     key = ids[row]
-    return f"row {row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
+    return f"row {first + row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
 
 
 def _roles(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from fanns.errors import InputError
 from fanns.identifiers import Identifiers
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
+from fanns.memory_limit import give_back
 from fanns.paths.graph import GraphPath
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
@@ -30,14 +32,63 @@ GRAPH_MIN_ROWS = 4_096
 Progress = Callable[[str, int, int], None]
 
 
-class SegmentData(NamedTuple):
-    """What a segment is built from, in the order given; see `ingest`."""
+# Columns of the vectors that are put in order at a time, where that is done in place.
+COLUMNS_AT_ONCE = 32
+
+
+@dataclass(slots=True)
+class SegmentData:
+    """What a segment is built from, in the order given; see `ingest`.
+
+    `owned`: nobody else needs these parts. Then vectors, writable ones, are put in order in their
+    place, and each part is let go of when it was used, so that no two copies are held.
+    """
 
     ids: np.ndarray | pa.Array
     vectors: np.ndarray
     attributes: pa.Table
     stored: pa.Table
     reduction: Reduction | None = None  # by which `vectors` are coordinates
+    owned: bool = False
+
+    def ordered_vectors(self, order: np.ndarray) -> np.ndarray:
+        """The vectors in another order."""
+        if not self.owned:
+            return np.ascontiguousarray(self.vectors[order])
+        vectors, self.vectors = self.vectors, self.vectors[:0].copy()
+        for start in range(0, vectors.shape[1], COLUMNS_AT_ONCE):
+            part = slice(start, start + COLUMNS_AT_ONCE)
+            vectors[:, part] = vectors[order, part]
+        return vectors
+
+    def ordered_attributes(self, order: np.ndarray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """The columns to index in another order, one by one."""
+        places = pa.array(order)
+        for name in self.attributes.column_names:
+            column = self._ordered("attributes", name, places)
+            yield name, column
+            del column
+
+    def ordered_stored(self, order: np.ndarray) -> pa.Table:
+        """The columns to keep for display, in another order."""
+        names, places = self.stored.column_names, pa.array(order)
+        return pa.table({name: self._ordered("stored", name, places) for name in names})
+
+    def _ordered(self, part: str, name: str, places: pa.Array) -> pa.ChunkedArray:
+        table = getattr(self, part)
+        if not self.owned:
+            return table[name].take(places)
+        column = one_chunk(table[name])
+        setattr(self, part, table.drop_columns([name]))
+        del table
+        pa.default_memory_pool().release_unused()  # it would keep the pieces
+        return column.take(places)
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column in one piece, as `take` would make it, so that the pieces can be let go of."""
+    whole = column.combine_chunks()
+    return whole if isinstance(whole, pa.ChunkedArray) else pa.chunked_array([whole])
 
 
 def build_segment(
@@ -70,8 +121,7 @@ def build_segment(
     identifiers = Identifiers.build(keys)
     _put(arrays, "ids", identifiers.arrays())
     tell("encode", 0, 1)
-    ordered = np.ascontiguousarray(data.vectors[order])
-    vectors = DenseVectors.from_array(ordered, METRICS[metric], threads)
+    vectors = DenseVectors.from_array(data.ordered_vectors(order), METRICS[metric], threads)
     _put(arrays, "vectors", vectors.arrays())
     reach = cluster_reach(vectors, offsets, centroids, threads)
     parts = Clusters(frozen(offsets), frozen(centroids), frozen(reach))
@@ -81,9 +131,11 @@ def build_segment(
     codes, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
-    attributes = AttributeIndex.build(data.attributes.take(pa.array(order)), indexed)
+    attributes = AttributeIndex.of_columns(data.ordered_attributes(order), n, indexed)
     _put(arrays, "attributes", attributes.arrays())
-    stored = data.stored.take(pa.array(order)) if data.stored.num_columns else data.stored
+    stored = data.ordered_stored(order)
+    if data.owned:
+        give_back()
     has_graph = n >= GRAPH_MIN_ROWS
     if has_graph:
         graph = GraphPath.build(

@@ -35,6 +35,7 @@ from fanns.errors import (
     InputError,
     NotAnIndexError,
     StorageError,
+    UnfinishedIndexError,
 )
 from fanns.files import WriterLock, reported
 from fanns.pending import check_available, read_pending, remove_pending, write_pending
@@ -54,6 +55,9 @@ from fanns.stored_segment import (
 OPEN_ATTEMPTS = 50
 # A commit that comes so long after the first deferred one makes them all durable.
 SYNC_SECONDS = 5.0
+
+UNFINISHED = "unfinished"
+"""The setting of an index that is built in steps, until it is whole; nobody opens it before."""
 
 Progress = Callable[[int, int], None]
 
@@ -108,6 +112,35 @@ class Directory:
         return self
 
     @classmethod
+    def resume(cls, path: str | Path, *, overwrite: bool = False) -> Self:
+        """Begins a new index that is built in steps, or goes on with one.
+
+        It stands in a folder of a fixed name beside `path`, which outlives this process: what was
+        committed is in `segments` and `settings` when it is begun again. `commit_new` gives it its
+        name. Raises as `create`; IndexLockedError while another process builds it.
+        """
+        target = Path(os.path.abspath(path))
+        check_target(target, overwrite)
+        self = cls(target, "create")
+        self._overwrite = overwrite
+        self._place = unfinished_place(target)
+        try:
+            with reported("create an index at", target):
+                self._place.mkdir(exist_ok=True)
+            self._lock = WriterLock(self._place)
+            self._lock.acquire()
+            begun = is_begun(self._place)
+            if begun:
+                catalog.check_seal(self._place)
+            self._writer = CatalogWriter(self._place, create=not begun)
+            self._attach(self._writer.load())
+            self._remove_orphans()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @classmethod
     def open(
         cls,
         path: str | Path,
@@ -127,6 +160,7 @@ class Directory:
         if mode not in ("r", "w"):
             raise InputError(f"mode is 'r' or 'w', not {mode!r}")
         self = cls(Path(os.path.abspath(path)), mode)
+        check_finished(self.path)
         try:
             if mode == "w":
                 if durability == "deferred":
@@ -136,6 +170,8 @@ class Directory:
                     self._backlog = Backlog()
             else:
                 self._open_reader()
+            if UNFINISHED in self.settings:
+                raise unfinished(self.path, self.path)
             if check and (problems := self.verify()):
                 raise CorruptIndexError("\n".join(problems))
         except BaseException as cause:
@@ -198,7 +234,7 @@ class Directory:
     def _remove_orphans(self) -> None:
         """Removes what the catalog does not name: of commits that never happened, or were cut."""
         known = {segment_name(segment.id): set(segment.file_names) for segment in self.segments}
-        for folder in list(self.path.iterdir()):
+        for folder in list(self._place.iterdir()):
             if not SEGMENT.fullmatch(folder.name):
                 continue
             if folder.name not in known:
@@ -213,7 +249,7 @@ class Directory:
         opened: list[SegmentFiles] = []
         try:
             for record in manifest.segments:
-                opened.append(SegmentFiles(self.path, record, before.get(record.id)))
+                opened.append(SegmentFiles(self._place, record, before.get(record.id)))
         except BaseException:
             if not before:
                 for segment in opened:
@@ -504,7 +540,7 @@ class Directory:
         their descriptors. Raises IndexLockedError while it has a writer.
         """
         writer = self._require_writer()
-        if self.mode != "create" or self._lock is None or self._cleanup is None:
+        if self.mode != "create" or self._lock is None:
             raise StorageError(f"{self.path} exists already; commit_new is for a created index")
         check_target(self.path, self._overwrite)
         with contextlib.ExitStack() as stack:
@@ -518,12 +554,25 @@ class Directory:
             with reported("create an index at", self.path):
                 files.sync_directory(self._place)
                 old = files.install(self._place, self.path)
-            self._cleanup.detach()
+            if self._cleanup is not None:
+                self._cleanup.detach()
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
         self._place = self.path
         self.mode = "r"
         self._lock = self._cleanup = None
+
+    @property
+    def place(self) -> Path:
+        """Where the files are: for an index that is being created, not `path` yet."""
+        return self._place
+
+    def give_up(self) -> None:
+        """Gives up an index that is built in steps, and removes what there is of it."""
+        if self.mode != "create":
+            raise StorageError(f"{self.path} is a whole index; give_up is for one being built")
+        self.close()
+        shutil.rmtree(self._place, ignore_errors=True)
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Reads everything; returns one line per damaged file, naming it, or an empty list.
@@ -552,7 +601,8 @@ class Directory:
         return problems
 
     def close(self) -> None:
-        """Closes everything; a created index that was not committed is removed.
+        """Closes everything; a created index that was not committed is removed,
+        unless it is built in steps.
 
         Raises:
             StorageError: deferred commits cannot be made durable; they hold as they did.
@@ -632,6 +682,48 @@ def check_target(target: Path, overwrite: bool) -> None:
             raise IndexExistsError(f"{target} exists; choose another path, or pass overwrite=True")
         if not (target / catalog.CATALOG).is_file():
             raise NotAnIndexError(f"{target} is not a fanns index, so it is not overwritten")
+
+
+def unfinished_place(target: Path) -> Path:
+    """Where an index is built in steps that will stand at `target`."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+def is_begun(place: Path) -> bool:
+    """Whether a folder holds the catalog of an index; one that was not made wholly is removed.
+
+    Raises CorruptIndexError for a damaged one that names segments.
+    """
+    try:
+        catalog.read_manifest(place)
+    except (NotAnIndexError, CorruptIndexError):
+        if any(SEGMENT.fullmatch(entry.name) for entry in place.iterdir()):
+            raise
+        for entry in place.glob(f"{catalog.CATALOG}*"):
+            remove(entry)
+        return False
+    return True
+
+
+def check_finished(path: Path) -> None:
+    """Raises UnfinishedIndexError where there is no index yet, but one being built."""
+    place = unfinished_place(path)
+    if not os.path.lexists(path / catalog.CATALOG) and (place / catalog.CATALOG).is_file():
+        raise unfinished(path, place)
+
+
+def unfinished(path: Path, place: Path) -> UnfinishedIndexError:
+    """The error that says how far the build of an index came, and how to go on."""
+    told = ""
+    with contextlib.suppress(StorageError, AttributeError):
+        manifest = catalog.read_manifest(place)
+        rows = manifest.settings.get(UNFINISHED, {}).get("rows")
+        done = sum(segment.meta.get("rows", 0) for segment in manifest.segments)
+        told = f" ({done:,} of {rows:,} rows are done)" if type(rows) is int else ""
+    return UnfinishedIndexError(
+        f"{path} is unfinished: its build is under way or was interrupted{told}. The same build "
+        f"again goes on with it, keeping what is done; to give it up, delete {place}"
+    )
 
 
 def in_order(segments: Iterable[SegmentFiles]) -> list[SegmentFiles]:

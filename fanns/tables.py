@@ -36,11 +36,11 @@ def read_table(data: Any) -> pa.Table:
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
     if isinstance(data, (str, os.PathLike)):
-        return _read_parquet(_expand(data))
+        return _read_parquet(parquet_files(data))
     if isinstance(data, Mapping):
         return _from_columns(data)
     if isinstance(data, Sequence) and data and all(isinstance(p, (str, os.PathLike)) for p in data):
-        return _read_parquet([path for part in data for path in _expand(part)])
+        return _read_parquet([path for part in data for path in parquet_files(part)])
     module = type(data).__module__.partition(".")[0]
     if module == "pandas" and hasattr(data, "columns"):
         return _from_pandas(data)
@@ -51,7 +51,7 @@ def read_table(data: Any) -> pa.Table:
     raise InputError(f"cannot read a table from {type(data).__name__}: expected {EXPECTED}")
 
 
-def _expand(path: str | os.PathLike[str]) -> list[Path]:
+def parquet_files(path: str | os.PathLike[str]) -> list[Path]:
     """The files that a path, a folder or a glob pattern stands for, sorted."""
     found = Path(path)
     if found.is_dir():
@@ -79,20 +79,19 @@ def _read_parquet(paths: list[Path]) -> pa.Table:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read as Parquet: {error}") from error
         if tables:
-            _check_same_columns(tables[0], table, paths[0], path)
+            check_same_columns(tables[0].schema, table.schema, paths[0], path)
         tables.append(table)
     return pa.concat_tables(tables)
 
 
-def _check_same_columns(first: pa.Table, table: pa.Table, at: Path, path: Path) -> None:
-    for name in [*first.column_names, *table.column_names]:
-        types = [
-            t.schema.field(name).type if name in t.column_names else None for t in (first, table)
-        ]
+def check_same_columns(first: pa.Schema, other: pa.Schema, at: Path, path: Path) -> None:
+    """Raises InputError unless the file `path` has the columns of the file `at`."""
+    for name in [*first.names, *other.names]:
+        types = [s.field(name).type if name in s.names else None for s in (first, other)]
         if types[0] != types[1]:
             here, there = (str(t) if t is not None else "missing" for t in (types[1], types[0]))
             raise InputError(f"{path}: column {name!r} is {here}, but in {at} it is {there}")
-    if first.column_names != table.column_names:
+    if first.names != other.names:
         raise InputError(f"{path}: its columns are ordered otherwise than those of {at}")
 
 

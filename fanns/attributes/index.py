@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -66,12 +66,20 @@ class AttributeIndex:
 
         Raises InputError when a column holds more list elements than a segment can.
         """
-        columns = {
-            name: _build(table[name], kind)
-            for name, kind in schema.items()
-            if name in table.column_names
-        }
-        return cls(schema, table.num_rows, columns, {}, stored)
+        columns = ((name, table[name]) for name in schema if name in table.column_names)
+        return cls.of_columns(columns, table.num_rows, schema, stored)
+
+    @classmethod
+    def of_columns(
+        cls,
+        columns: Iterable[tuple[str, pa.ChunkedArray]],
+        n: int,
+        schema: Schema,
+        stored: Stored | None = None,
+    ) -> AttributeIndex:
+        """The same of columns of n rows that come one by one, so that not all need be held."""
+        built = {name: _build(column, schema[name]) for name, column in columns}
+        return cls(schema, n, built, {}, stored)
 
     @classmethod
     def load(
