@@ -12,9 +12,8 @@ import pyarrow as pa
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
-from fanns.kernels.bits import BITS, record_words
+from fanns.kernels.bits import BITS
 from fanns.kernels.distance import METRICS
-from fanns.paths.graph_builder import PLACES
 from fanns.ranks import find_reduction
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Segment
@@ -294,66 +293,6 @@ def make_segment(
         bits=recipe.bits,
         progress=progress,
     )
-
-
-def estimate(data: Any, **options: Any) -> dict[str, Any]:
-    """What a build would make: columns and roles, bytes on disk, peak memory, seconds.
-
-    Bytes follow from shapes, as if no rank reduction were found; seconds are scaled from one build
-    of 100,000 x 384 on two cores, with compiled kernels.
-    """
-    defaults: dict[str, Any] = {
-        "vector": None,
-        "id": None,
-        "metric": "cosine",
-        "attributes": None,
-        "store": None,
-        "model": None,
-        "seed": 0,
-        "threads": None,
-        "keep_originals": True,
-        "reduce": "auto",
-        "calibration": "measure",
-        "bits": 2,
-    }
-    unknown = set(options) - set(defaults)
-    if unknown:
-        raise InputError(f"plan_build does not take {', '.join(sorted(unknown))}")
-    recipe, ingest = prepare_data(data, **{**defaults, **options})
-    n, d = ingest.vectors.shape
-    vectors = int(ingest.vectors.nbytes) if recipe.keep_originals else 2 * n * d
-    codes = n * ((d + 63) // 64 * 64 + 12)
-    codes += 8 * n * record_words(d, recipe.bits)[1] if recipe.bits else 0
-    graph = n * 4 * PLACES
-    attributes = _attribute_bytes(ingest.attributes)
-    total = vectors + codes + graph + attributes + int(ingest.stored.nbytes) + 16 * n
-    return {
-        "rows": n,
-        "dimensions": d,
-        "dtype": recipe.dtype,
-        "metric": recipe.metric,
-        "id": {"column": ingest.id, "type": recipe.id_kind},
-        "vector": recipe.vector_name,
-        "attributes": {name: str(recipe.schema[name].to_arrow()) for name in recipe.attributes},
-        "stored": {name: str(recipe.schema[name].to_arrow()) for name in recipe.stored},
-        "model": recipe.model,
-        "bytes": {
-            "vectors": vectors,
-            "codes": codes,
-            "graph": graph,
-            "attributes": attributes,
-            "stored": int(ingest.stored.nbytes),
-            "total": total,
-        },
-        "peak_memory_bytes": total + 2 * int(ingest.vectors.nbytes),
-        "seconds": round(n * (d + 200) * 1.4e-6 / recipe.threads + 5, 1),
-    }
-
-
-def _attribute_bytes(table: pa.Table) -> int:
-    """A column costs about its codes and its posting list besides its values."""
-    size: int = table.nbytes + 8 * table.num_rows * table.num_columns
-    return size
 
 
 def compact_vectors(vectors: np.ndarray, metric: str) -> np.ndarray:

@@ -91,7 +91,7 @@ CORRUPT = 3
 @click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
 @threads_option(None, "Threads of the build. Default: all cores.")
-@click.option("--dry-run", is_flag=True, help="Only tell columns, roles, bytes and seconds.")
+@click.option("--dry-run", is_flag=True, help="Only tell roles, bytes, memory and seconds.")
 @click.option(
     "--format",
     "format_",
@@ -126,7 +126,6 @@ def build(
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = list(data)
     if dry_run:
-        options.pop("memory_limit")
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)
         return

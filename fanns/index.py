@@ -14,7 +14,7 @@ import pyarrow as pa
 from fanns import listing
 from fanns.adding import next_id
 from fanns.background import Merger, check_way
-from fanns.building import Recipe, make_segment, prepare_data
+from fanns.building import Recipe, make_segment
 from fanns.checking import CheckReport, check_recall
 from fanns.errors import InputError, StorageError, UnknownColumnError, UnknownIdError
 from fanns.execution import Answer, Options, answer
@@ -27,6 +27,7 @@ from fanns.kernels.distance import METRICS
 from fanns.mutable import Mutable
 from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
+from fanns.planning import plan_build
 from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.quick import Quick
 from fanns.quick_batch import answer_batch
@@ -35,7 +36,7 @@ from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.storage import Directory, check_durability
-from fanns.streaming import build_streamed
+from fanns.streaming import build_streamed, prepare_rows
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
@@ -171,15 +172,15 @@ class Index(Mutable):
             given = (data, options, path, overwrite, queries, memory_limit)
             return cls.open(build_streamed(*given, progress))
 
-        def prepared() -> tuple[Recipe, Ingest, int | None]:
-            return *prepare_data(data, **options), None
+        def prepared() -> tuple[Recipe, Ingest | list[Ingest], int | None]:
+            return *prepare_rows(data, options, progress), None
 
         return cls._made(prepared, queries, path, overwrite, progress)
 
     @classmethod
     def _made(
         cls,
-        prepared: Callable[[], tuple[Recipe, Ingest, int | None]],
+        prepared: Callable[[], tuple[Recipe, Ingest | list[Ingest], int | None]],
         queries: np.ndarray | None,
         path: str | Path | None,
         overwrite: bool,
@@ -333,11 +334,23 @@ class Index(Mutable):
             raise
 
     @staticmethod
-    def plan_build(data: Any, **options: Any) -> dict[str, Any]:
-        """What `build` with these arguments would make: columns and roles, bytes, seconds."""
-        from fanns.building import estimate
+    def plan_build(
+        data: Any, *, memory_limit: int | str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """What `build` with these arguments would make, and what that takes.
 
-        return estimate(data, **options)
+        All rows are checked as a build checks them, and a few thousand are built to see how fast
+        this machine is and what the columns take: some seconds. Nothing is written.
+
+        Returns:
+            Columns and their roles; `segments`; `bytes` on disk by kind; `peak_memory_bytes`, the
+            most resident memory of a process that does nothing else; `seconds`. These are meant to
+            be right within a quarter, for ranks and kinds of values as the sample has them.
+
+        Raises:
+            InputError: as `build`.
+        """
+        return plan_build(data, memory_limit, **options)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the index to a directory, all or nothing; this object stays as it is.

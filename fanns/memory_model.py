@@ -72,14 +72,15 @@ def indexing_bytes(column: pa.ChunkedArray) -> int:
 
 
 class Parts(NamedTuple):
-    """Bytes on disk by kind of part."""
+    """Bytes on disk by kind of part, as `listing.info` has them."""
 
     vectors: int
     codes: int
     graph: int
     attributes: int
-    stored: int
     ids: int
+    other: int
+    stored: int
 
     @property
     def total(self) -> int:
@@ -127,44 +128,41 @@ def graph_bytes(rows: int) -> int:
 def segment_parts(recipe: Recipe, shape: Shape, per: RowBytes) -> Parts:
     """What a segment takes on disk."""
     n, d = shape.rows, shape.held
-    centroids = clusters_of(n) * (4 * d + 16)
-    codes = int8_bytes(n, d) + bit_bytes(n, d, recipe.bits) + product_bytes(n, d, recipe.bits)
     return Parts(
         vectors=n * (d * shape.item + 8),
-        codes=codes + centroids,
+        codes=int8_bytes(n, d) + bit_bytes(n, d, recipe.bits),
         graph=graph_bytes(n),
         attributes=round(n * per.indexed),
+        ids=round(n * (per.ids + 4)),  # with their order
+        other=product_bytes(n, d, recipe.bits) + clusters_of(n) * (4 * d + 16) + 4 * n,
         stored=round(n * per.stored),
-        ids=round(n * (per.ids + 8)),  # with their order, and the places of rows
     )
 
 
 def build_bytes(recipe: Recipe, shape: Shape, per: RowBytes, owned: bool = True) -> int:
     """The most that building one segment holds above what the process held before.
 
-    `owned`: as `segment_building.SegmentData` has it; else the rows as they came count besides.
+    `owned`: as `segment_building.SegmentData` has it; else the rows as they came are held before,
+    and stay.
     """
     n, d = shape.rows, shape.held
     vectors = n * (d * shape.item + 8)
-    came = n * shape.given * np.dtype(recipe.dtype).itemsize
-    rest = 0 if owned else round(came + n * per.given)
-    first = n * (shape.given * shape.item + 8) if owned else 8 * n
-    reduced = 0
-    if shape.held < shape.given:  # both, until the rows as given are let go of
-        reduced = vectors + 16 * n
-        first = vectors
+    came = n * shape.given * np.dtype(recipe.dtype).itemsize if owned else 0
+    given = n * per.given if owned else 0.0
+    ids, kept = (n * per.ids, PIECES * per.stored + per.ordering) if owned else (0.0, per.stored)
+    made = shape.held < shape.given or not recipe.keep_originals
+    first = vectors if owned or made else 8 * n
+    coded = _coded(recipe, shape)
+    indexed = coded + n * per.indexed
     stages = {
-        "reduce": came + reduced + n * per.given if owned else rest + reduced,
-        "cluster": first + n * per.given + _cluster(shape),
-        "encode": vectors + n * per.given + _encode(recipe, shape, owned),
-        "attributes": vectors + n * (per.given + per.indexed + per.indexing)
-        + _coded(recipe, shape),
-        "stored": vectors + n * (per.ids + per.indexed + PIECES * per.stored + per.ordering)
-        + _coded(recipe, shape),
-        "graph": vectors + n * (2 * per.ids + per.indexed + per.stored)
-        + _coded(recipe, shape) + _linking(shape),
-    }  # fmt: skip
-    return round(rest + max(stages.values()))
+        "reduce": came + given + made * (vectors + 16 * n),
+        "cluster": first + given + _cluster(shape),
+        "encode": vectors + given + _encode(recipe, shape, owned),
+        "attributes": vectors + given + indexed + n * per.indexing,
+        "stored": vectors + ids + indexed + n * kept,
+        "graph": vectors + ids + n * (per.ids + per.stored) + indexed + _linking(shape),
+    }
+    return round(max(stages.values()))
 
 
 def _coded(recipe: Recipe, shape: Shape) -> int:

@@ -101,7 +101,7 @@ class ParquetSource:
         """
         stop = self.rows if stop is None else stop
         size = int(min(16_384, max(64, BATCH_BYTES / max(row_bytes, 1.0))))
-        names = self.schema.names if columns is None else list(columns)
+        names = None if columns is None else list(columns)
         for part in self.parts:
             low, high = max(start - part.start, 0), min(stop - part.start, part.rows)
             if low < high:
@@ -144,7 +144,7 @@ def differences(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
 
 
 def _read(
-    part: Part, low: int, high: int, names: Sequence[str], size: int
+    part: Part, low: int, high: int, names: list[str] | None, size: int
 ) -> Iterator[tuple[int, pa.Table]]:
     """Rows low..high of a file, in batches of at most `size`."""
     first, at = 0, 0
@@ -157,11 +157,11 @@ def _read(
     with _reported(part.path):
         file = _open(part.path)
         at = first
-        for batch in file.iter_batches(size, groups, list(names), use_threads=False):
+        for batch in file.iter_batches(size, groups, names, use_threads=False):
             begin, end = max(low - at, 0), min(high - at, len(batch))
             if begin < end:
                 table = pa.Table.from_batches([batch.slice(begin, end - begin)])
-                yield at + begin, table.select(list(names))
+                yield at + begin, table if names is None else table.select(names)
             at += len(batch)
             if at >= high:
                 return

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fanns.building import Recipe, make_segment
+from fanns.errors import InputError
 from fanns.ingest import Ingest
 from fanns.memory_limit import give_back, held_now
 from fanns.memory_model import (
@@ -24,7 +25,7 @@ from fanns.reading_rows import joined_rows, read_rows
 from fanns.segment_building import GRAPH_MIN_ROWS
 
 PLACES = 4
-"""Parts of the data that the sample is of: neighbours in a file are often alike."""
+"""Places of the data that the sample is from: neighbours in a file are often alike."""
 
 SLACK = 24 << 20
 """Bytes for batches that are read and for what allocators keep."""
@@ -39,13 +40,14 @@ class Probe:
 
     Attributes:
         held: resident bytes of the process with its libraries and compiled kernels.
-        per: bytes of a row's parts. rows: of the sample.
+        per: bytes of a row's parts. rows: of the sample. dimensions: by which its rows are held.
         seconds: of each stage of its build, by name.
     """
 
     held: int
     per: RowBytes
     rows: int
+    dimensions: int
     seconds: dict[str, float] = field(default_factory=dict)
 
     def segment_rows(self, recipe: Recipe, limit: int) -> int:
@@ -68,16 +70,39 @@ def needed(rows: int) -> int:
     return min(rows, GRAPH_MIN_ROWS)
 
 
+def check_limit(found: Probe, recipe: Recipe, rows: int, limit: int) -> int:
+    """The most rows of a segment that is built within a limit.
+
+    Raises:
+        InputError: too few of them; the message names the least limit.
+    """
+    most = found.segment_rows(recipe, limit)
+    least = needed(rows)
+    if most < least:
+        enough = found.least(recipe, least)
+        raise InputError(
+            f"memory_limit is {limit:,} bytes, but the least segment of this data, {least:,} rows, "
+            f"needs {enough:,} bytes: this process holds {found.held:,} with its libraries; give "
+            f"at least {enough:,}"
+        )
+    return max(1, most)
+
+
 def probe(source: ParquetSource, recipe: Recipe) -> Probe:
-    """Build a segment of a few rows from several places, and look."""
-    size = needed(source.rows)
+    """Build a segment of as few rows as a segment may have, and look."""
+    return probe_rows(recipe, sampled(source, recipe, GRAPH_MIN_ROWS))
+
+
+def sampled(source: ParquetSource, recipe: Recipe, size: int) -> list[Ingest]:
+    """So many rows from several places."""
+    size = min(size, source.rows)
     places = 1 if size == source.rows else PLACES
     parts = []
     for place in range(places):
         start = place * (source.rows - size // places) // max(1, places - 1)
         parts.append(read_rows(source, recipe, start, start + size // places))
     give_back()
-    return probe_rows(recipe, parts)
+    return parts
 
 
 def probe_rows(recipe: Recipe, parts: list[Ingest]) -> Probe:
@@ -104,6 +129,7 @@ def probe_rows(recipe: Recipe, parts: list[Ingest]) -> Probe:
     indexed = sum(a.nbytes for name, a in segment.arrays.items() if name.startswith("attributes/"))
     held = (ids, given[0], indexed, given[1], indexing, ordering)
     per = RowBytes(*(nbytes / n for nbytes in held))
+    dimensions = segment.vectors.d
     del segment
     give_back()
-    return Probe(held_now(), per, n, seconds)
+    return Probe(held_now(), per, n, dimensions, seconds)

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from fanns.building import Recipe, make_segment
+from fanns.building import Recipe, make_segment, prepare_data
 from fanns.errors import InputError
+from fanns.ingest import Ingest
 from fanns.memory_limit import give_back, parse_size
 from fanns.parquet_source import ParquetSource
 from fanns.persistence import addition
-from fanns.probing import needed, probe
+from fanns.probing import check_limit, probe
 from fanns.reading_rows import read_rows
 from fanns.storage import Directory
 from fanns.surveying import survey
@@ -45,6 +46,23 @@ def source_of(data: Any) -> ParquetSource:
             f"got {type(data).__name__}, which is in memory already"
         )
     return source
+
+
+def prepare_rows(
+    data: Any, options: Mapping[str, Any], progress: Progress | None
+) -> tuple[Recipe, Ingest | list[Ingest]]:
+    """The recipe and all rows; those of Parquet files as a list of one, that nobody else needs.
+
+    Raises:
+        InputError: data or options cannot be used.
+    """
+    source = ParquetSource.of(data)
+    if source is None:
+        return prepare_data(data, **options)
+    recipe = survey(source, options, budget(None), secrets.randbits(63), progress)
+    rows = [read_rows(source, recipe, 0, source.rows)]
+    give_back()
+    return recipe, rows
 
 
 def build_streamed(
@@ -100,27 +118,20 @@ def _state(
         recipe, most = replace(Recipe.from_json(directory.settings), threads=threads), None
         return State(request, recipe, source.rows, limit, 0)
     else:
-        recipe, most = survey(source, options, _budget(limit), secrets.randbits(63), progress), None
+        recipe, most = survey(source, options, budget(limit), secrets.randbits(63), progress), None
     if progress is not None:
         progress("measure", 0, 1)
     found = probe(source, recipe)
-    allowed = found.segment_rows(recipe, limit)
-    if allowed < needed(source.rows):
-        least = found.least(recipe, needed(source.rows))
-        raise InputError(
-            f"memory_limit is {limit:,} bytes, but the least segment of this data, "
-            f"{needed(source.rows):,} rows, needs {least:,} bytes: this process holds "
-            f"{found.held:,} with its libraries; give at least {least:,}"
-        )
+    allowed = check_limit(found, recipe, source.rows, limit)
     state = State(request, recipe, source.rows, limit, min(most or allowed, allowed))
     if state.segment_rows != most:
         state.write(directory)
     return state
 
 
-def _budget(limit: int) -> int:
-    """Bytes for looking at ids."""
-    return max(16 << 20, limit // 8)
+def budget(limit: int | None) -> int:
+    """Bytes for comparing ids."""
+    return 1 << 30 if limit is None else max(16 << 20, limit // 8)
 
 
 def bounds(start: int, rows: int, most: int) -> list[tuple[int, int]]:

@@ -41,7 +41,7 @@ FLOORS = [
         "line_hits quick quick_batch quick_live",
         "mutable writing adding deleting gathering updating columns_changing column_values",
         "compaction merging background exporting export_checksum importing",
-        "streaming surveying reading_rows probing memory_model unfinished",
+        "streaming surveying reading_rows probing memory_model unfinished planning",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],

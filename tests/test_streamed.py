@@ -16,7 +16,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fanns
-from fanns import streaming
+from fanns import probing, streaming
 from fanns.distinct_ids import check_distinct
 from fanns.errors import InputError, UnfinishedIndexError
 from fanns.ingest import split
@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {"vector": "v", "calibration": "default", "metric": "l
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of at most 1,100 rows, whatever the limit allows."""
     monkeypatch.setattr(Probe, "segment_rows", lambda *_: 1_100)
-    monkeypatch.setattr(streaming, "needed", lambda _: 1_000)
+    monkeypatch.setattr(probing, "needed", lambda _: 1_000)
 
 
 @pytest.fixture(scope="module")
