@@ -230,6 +230,12 @@ def scaling(
 @click.option(
     "--limit", metavar="MB", type=COUNT, default=150, show_default=True, help="Of private memory."
 )
+@click.option(
+    "--keep-index",
+    is_flag=True,
+    help="Take an index that is there as it is. Without, one that other code built is built anew: "
+    "ten minutes and more for a million rows.",
+)
 @home_option
 @proof_options
 def memory(
@@ -238,6 +244,7 @@ def memory(
     queries: int,
     recall: float,
     limit: int,
+    keep_index: bool,
     home: Path | None,
     **rest: Any,
 ) -> None:
@@ -252,20 +259,25 @@ def memory(
     from fanns.bench.proofs import memory as proof
 
     with progress(rest["quiet"]) as report:
-        held = _large(rows, dimensions, PASSING, home, report)
+        held = _large(rows, dimensions, PASSING, home, report, keep_index)
         measured = proof.measure(held, min(PASSING[-1], rows), queries, recall, report)
     setting = f"{rows:,} simulated rows of {dimensions} dimensions; {queries} queries."
     _end(proof.judge(measured, recall, limit * 10**6, [setting]), **rest)
 
 
 def _large(
-    rows: int, dimensions: int, sizes: Sequence[int], home: Path | None, report: Report | None
+    rows: int,
+    dimensions: int,
+    sizes: Sequence[int],
+    home: Path | None,
+    report: Report | None,
+    keep: bool = False,
 ) -> Large:
     """The simulated set, made when it is not there."""
     from fanns.bench.proofs.large import prepare
     from fanns.bench.workloads.families import bench_folder
 
-    return prepare(rows, dimensions, sizes, home or bench_folder() / "proofs", report)
+    return prepare(rows, dimensions, sizes, home or bench_folder() / "proofs", report, keep)
 
 
 def _end(found: Finding, output: Path | None, check: bool, quiet: bool) -> None:

@@ -122,6 +122,7 @@ def batches(
     names = [recipe.id_name, *recipe.schema]
     for number, segment in enumerate(snapshot.segments):
         live = segment.given_live()
+        segment.will_need_originals()
         for start in range(0, len(live), batch_rows):
             rows = np.ascontiguousarray(live[start : start + batch_rows])
             table = source.columns_at(np.full(len(rows), number, np.int32), rows, names)

@@ -44,6 +44,9 @@ from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 # Arrays read in bulk: their checksums are proved by `verify`, not on first touch.
 BULK = frozenset({"vectors/vectors", "codes/codes", "bits/records", "products/codes"})
 
+MANY = 8
+"""Of more than one in so many rows the vectors are read ahead, all of them."""
+
 
 class Clusters(NamedTuple):
     """Where each cluster starts, int64[c + 1], its centre, float32[c, d], and its reach.
@@ -240,10 +243,17 @@ class Segment:
 
     def originals(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of rows (int32[m]) as given, [m, d]; reduced ones within their residual."""
+        if MANY * len(rows) >= self.n:
+            self.will_need_originals()
         held = self.vectors.vectors[rows]
         if self.reduction is None:
             return np.asarray(held)
         return self.reduction.decode(held.astype(np.float32, copy=False))
+
+    def will_need_originals(self) -> None:
+        """Have all vectors read ahead: one by one, from a disk, takes many times as long."""
+        if isinstance(self.arrays, FileArrays):
+            self.arrays.files.will_need("vectors/vectors")
 
     @cached_property
     def codes(self) -> Int8Codes:

@@ -132,6 +132,14 @@ class SegmentFiles:
         """A memory-mapped Arrow table; checks and errors as for `array`."""
         return self._touch(name, self._record(name, table=True))
 
+    def will_need(self, name: str) -> None:
+        """Have the system read the file of an array or table ahead, wholly."""
+        with self._guard:
+            file = self._files.get(self._records[name].file)
+            if file is not None:
+                with reported("map", file.path):
+                    file.will_need()
+
     def nbytes(self, name: str | None = None) -> int:
         """Bytes on disk: of one array or table, of all named `name/...`, or of everything."""
         if name is None:

@@ -55,12 +55,17 @@ def prepare(
     groups: Sequence[int],
     home: Path,
     report: Report | None = None,
+    keep: bool = False,
 ) -> Large:
-    """The set of so many rows below `home`, made when it is not there or of other code."""
+    """The set of so many rows below `home`, made when it is not there or of other code.
+
+    `keep`: an index that other code made is taken as it is, if it has these groups.
+    """
     folder = home / f"{rows}x{dimensions}"
     stamp = {"groups": list(groups), **Fanns.version()}
     made = Large(folder)
-    if _read(folder / _STAMP) == stamp:
+    found = _read(folder / _STAMP)
+    if found == stamp or (keep and found is not None and found.get("groups") == list(groups)):
         return made
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _STAMP).unlink(missing_ok=True)
