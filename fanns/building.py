@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from fanns.arguments import check_names, check_whole
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
 from fanns.kernels.bits import BITS
 from fanns.kernels.distance import METRICS
 from fanns.ranks import find_reduction
+from fanns.recipe_types import check_types
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Segment
 from fanns.segment_building import Progress, SegmentData, build_segment
@@ -79,6 +81,7 @@ class Recipe:
             CorruptIndexError: the settings are not a recipe.
         """
         try:
+            check_types(dict(raw))
             fields = dict(raw)
             fields["schema"] = {
                 name: ColumnType.from_json(kind) for name, kind in raw["schema"].items()
@@ -140,12 +143,19 @@ class Recipe:
         """
         if isinstance(ids, (str, int, np.integer)):
             ids = [ids]
+        if isinstance(ids, bytes | bytearray | Mapping) or not isinstance(ids, Iterable):
+            raise InputError(f"ids is {ids!r}, expected an id or a list of ids")
+        if isinstance(ids, np.ndarray) and ids.ndim != 1:
+            raise InputError(f"ids is an array of shape {ids.shape}, expected one dimension")
         keys = list(ids) if not isinstance(ids, np.ndarray) else ids.tolist()
         strings = [isinstance(key, str) for key in keys]
         if self.id_kind == "string" and all(strings):
             return keys
         if self.id_kind == "int" and not any(strings):
             try:
+                found = np.array(keys) if keys else np.zeros(0, np.int64)
+                if found.dtype.kind not in "iu" or found.ndim != 1:
+                    raise TypeError(f"{found.dtype} of {found.ndim} dimensions")
                 return np.array(keys, np.int64).reshape(len(keys))
             except (TypeError, ValueError, OverflowError) as error:
                 raise InputError(f"ids are not int64: {error}") from error
@@ -169,16 +179,22 @@ def prepare_data(
     bits: int,
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
     if calibration not in ("measure", "default"):
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
-    if reduce not in REDUCE:
+    if not isinstance(reduce, str) or reduce not in REDUCE:
         raise InputError(f"reduce is {reduce!r}, expected 'auto', 'on' or 'off'")
-    if bits not in (0, *BITS):
+    if type(bits) is not int or bits not in (0, *BITS):
         raise InputError(f"bits is {bits!r}, expected 0 (none), {', '.join(map(str, BITS))}")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads!r}, expected at least 1")
+    if threads is not None:
+        check_whole("threads", threads, 1)
+    check_whole("seed", seed, 0)
+    check_names("attributes", attributes)
+    check_names("store", store)
+    for name, value in (("vector", vector), ("id", id), ("model", model)):
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name} is {value!r}, expected a name")
     table = read_table(data)
     if id is not None and id not in table.column_names:
         raise InputError(f"id: no column {id!r}; the columns are {', '.join(table.column_names)}")

@@ -105,7 +105,7 @@ def read_vectors(path: Path) -> NDArray[np.float32]:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a header is parsed as Python: its tokenizer's errors come as well
         raise InputError(f"{path} cannot be read as a .npy array: {error}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays (.npz): expected one .npy array")
@@ -114,7 +114,8 @@ def read_vectors(path: Path) -> NDArray[np.float32]:
             f"{path} holds {array.dtype}{list(array.shape)}: "
             "expected numbers of shape [d] or [m, d]"
         )
-    return np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused where it is used
+        return np.ascontiguousarray(array, np.float32)
 
 
 def say(message: str, quiet: bool = False) -> None:

@@ -93,6 +93,10 @@ class Identifiers:
             CorruptIndexError: an array has another shape, or a value out of range.
         """
         order = arrays["order"]
+        kinds = {"order": np.int32, "values": np.int64, "offsets": np.int64, "bytes": np.uint8}
+        for name in ("order", "values") if kind == "int" else ("order", "offsets", "bytes"):
+            if arrays[name].dtype != kinds[name] or arrays[name].ndim != 1:
+                raise CorruptIndexError(f"ids/{name}: {arrays[name].dtype}, {arrays[name].ndim}-d")
         if order.shape != (n,) or (n and (order.min() < 0 or order.max() >= n)):
             raise CorruptIndexError(f"ids/order: expected {n} row numbers below {n}")
         if kind == "int":
@@ -103,7 +107,13 @@ class Identifiers:
             good = offsets.shape == (n + 1,) and offsets[0] == 0 and offsets[-1] == size
             if not good or np.any(np.diff(offsets) < 0):
                 raise CorruptIndexError(f"ids/offsets: not {n} rising positions in {size} bytes")
-        return cls(kind, arrays, n)
+        made = cls(kind, arrays, n)
+        if kind == "string":
+            try:
+                made._strings.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise CorruptIndexError(f"ids/bytes: {error}") from error
+        return made
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""

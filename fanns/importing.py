@@ -6,8 +6,6 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import NoneType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,27 +15,8 @@ from fanns.building import Recipe, prepare_data
 from fanns.errors import CorruptIndexError, InputError
 from fanns.exporting import FORMAT, METADATA
 from fanns.ingest import Ingest
+from fanns.recipe_types import check_types
 from fanns.tables import read_table
-
-# The types of the settings' values; what they may be besides is checked by the build.
-TYPES: dict[str, tuple[type, ...]] = {
-    "metric": (str,),
-    "dimensions": (int,),
-    "dtype": (str,),
-    "vector_name": (str,),
-    "id_name": (str,),
-    "id_kind": (str,),
-    "generated": (bool,),
-    "attributes": (list,),
-    "stored": (list,),
-    "schema": (dict,),
-    "model": (str, NoneType),
-    "seed": (int,),
-    "keep_originals": (bool,),
-    "reduce": (str,),
-    "calibration": (str,),
-    "bits": (int,),
-}
 
 
 def import_data(path: str | Path, threads: int | None) -> tuple[Recipe, Ingest, int]:
@@ -122,20 +101,6 @@ def parse(text: bytes) -> tuple[Recipe, int]:
         return Recipe.from_json(raw), next_id
     except CorruptIndexError as error:
         raise InputError(str(error)) from error
-
-
-def check_types(raw: dict[str, Any]) -> None:
-    """Raises InputError unless every setting is there, and of its type."""
-    for name, types in TYPES.items():
-        if name not in raw:
-            raise InputError(f"{name} is missing")
-        if type(raw[name]) not in types:
-            raise InputError(f"{name} is of type {type(raw[name]).__name__}")
-    for name in ("attributes", "stored"):
-        if not all(isinstance(column, str) for column in raw[name]):
-            raise InputError(f"{name} are not names of columns")
-    if raw["seed"] < 0:
-        raise InputError("seed is negative")
 
 
 def _restored(settings: Recipe, table: pa.Table, threads: int | None) -> tuple[Recipe, Ingest]:

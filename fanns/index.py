@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fanns import listing
 from fanns.adding import next_id
+from fanns.arguments import check_limit, check_names
 from fanns.background import Merger, check_way
 from fanns.building import Recipe, make_segment
 from fanns.checking import CheckReport, check_recall
@@ -469,8 +470,10 @@ class Index(Mutable):
             answered = quick.search(q, k, where, params, recall, plan)
             if answered is not None:
                 return answered
-        options = Options(recall, exact or recall >= 0.9995, plan, timeout, max_work, threads)
-        check_search(k, offset, options, group_size)
+        options = Options(recall, bool(exact), plan, timeout, max_work, threads)
+        check_search(k, offset, options, group_size, radius, params)
+        if recall >= 0.9995:
+            options = options._replace(exact=True)
         queries = accept_queries(q, self.dimensions, self._metric)
         single = np.ndim(q) == 1
         if group_by is not None:
@@ -547,8 +550,7 @@ class Index(Mutable):
     def _known(self, columns: Sequence[str] | None) -> Sequence[str]:
         if not columns:
             return ()
-        if isinstance(columns, str):
-            raise InputError(f"columns is the text {columns!r}, expected a list of names")
+        check_names("columns", columns)
         for name in columns:
             if name not in self.schema and name != self._recipe.id_name:
                 raise UnknownColumnError(
@@ -685,6 +687,7 @@ class Index(Mutable):
     ) -> pa.Table:
         """How many passing rows hold each value: columns `value`, `count`, most frequent first."""
         self._known([column])
+        check_limit(limit)
         snapshot = self._snapshot
         ready = prepare(snapshot, where, params, nulls)
         return listing.facets(snapshot, column, ready.selections(), limit)
@@ -703,6 +706,7 @@ class Index(Mutable):
         """Passing rows without a query vector: id and columns, by `order_by` or as given."""
         names = list(self.schema) if columns is None else list(self._known(columns))
         self._known([order_by] if order_by else [])
+        check_limit(limit)
         snapshot = self._snapshot
         ready = prepare(snapshot, where, params, nulls)
         return listing.rows(

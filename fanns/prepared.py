@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fanns.arguments import check_mapping
 from fanns.attributes.direct import Way
 from fanns.attributes.direct_tree import direct
 from fanns.errors import FilterError, InputError, ParameterError, UnknownColumnError
@@ -224,6 +225,8 @@ def prepare(
     snapshot: Snapshot, where: Any, params: Mapping[str, Any] | None, nulls: str | None
 ) -> Prepared:
     """Whatever is accepted as a filter, ready to run on a snapshot."""
+    if params is not None and type(params) is not dict:
+        check_mapping(params)
     if isinstance(where, Prepared):
         ready = where.of(snapshot)
         return ready.bind(**params) if params else ready

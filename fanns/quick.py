@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fanns.arguments import check_mapping
 from fanns.attributes import direct
 from fanns.columns import FilterExpression
 from fanns.errors import FannsError
@@ -309,6 +310,8 @@ class Quick:
 
 def _differ(params: Mapping[str, Any]) -> bool:
     """Whether some value is one for each query of a batch."""
+    if type(params) is not dict:
+        check_mapping(params)
     for value in params.values():  # noqa: SIM110 - a generator would take three times as long
         if type(value) is Each:
             return True

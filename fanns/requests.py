@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from fanns.arguments import (
+    LONGEST,
+    check_mapping,
+    check_radius,
+    check_recall,
+    check_whole,
+    check_work,
+    is_number,
+)
 from fanns.errors import InputError
 from fanns.execution import Answer, Options, Trace
 from fanns.explanation import Explanation
@@ -84,20 +91,21 @@ def filters_of(
     return None if bound is None else [(where, bound[i]) for i in range(m)]
 
 
-def check_search(k: int, offset: int, options: Options, group_size: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
-    if not isinstance(offset, (int, np.integer)) or offset < 0:
-        raise InputError(f"offset is {offset!r}, expected a whole number of at least 0")
-    if not 0 < options.recall <= 1:
-        raise InputError(f"recall is {options.recall!r}, expected a share in (0, 1]")
+def check_search(
+    k: Any, offset: Any, options: Options, group_size: Any, radius: Any, params: Any
+) -> None:
+    """Raises InputError, or ParameterError, naming the argument that cannot be used."""
+    check_whole("k", k, 1)
+    check_whole("offset", offset, 0)
+    check_recall(options.recall)
+    check_radius(radius)
+    check_mapping(params)
     if options.only is not None and options.only not in PATHS:
         raise InputError(f"plan is {options.only!r}, expected one of {', '.join(PATHS)}")
-    if options.threads < 1:
-        raise InputError(f"threads is {options.threads!r}, expected at least 1")
-    if options.timeout is not None and not options.timeout > 0:
-        raise InputError(f"timeout is {options.timeout!r}, expected seconds above 0")
-    if options.max_work is not None and options.max_work < 1:
-        raise InputError(f"max_work is {options.max_work!r}, expected distances above 0")
-    if group_size < 1:
-        raise InputError(f"group_size is {group_size!r}, expected at least 1")
+    check_whole("threads", options.threads, 1)
+    timeout = options.timeout
+    if timeout is not None and (not is_number(timeout) or not 0 < timeout <= LONGEST):
+        raise InputError(f"timeout is {timeout!r}, expected seconds above 0, at most {LONGEST:g}")
+    if options.max_work is not None:
+        check_work(options.max_work)
+    check_whole("group_size", group_size, 1)

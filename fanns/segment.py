@@ -34,8 +34,9 @@ from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.pq_codes import PQCodes
-from fanns.schema import Schema
+from fanns.schema import Schema, schema_of
 from fanns.segment_arrays import STORED, FileArrays, Part, stored_table
+from fanns.segment_description import check_description
 from fanns.selection import Selection
 from fanns.stored_segment import SegmentFiles
 from fanns.transforms import TOLERANCE, Projected, Reduction
@@ -95,12 +96,13 @@ class Segment:
         """A stored segment; nothing but its description is read.
 
         Raises:
-            CorruptIndexError: the description lacks something.
+            CorruptIndexError: the description is none.
         """
         try:
+            check_description(files.meta)
             return cls(files.meta, schema, FileArrays(files), lambda: stored_table(files))
-        except (KeyError, TypeError) as error:
-            raise CorruptIndexError(f"segment {files.id}: description lacks {error}") from error
+        except CorruptIndexError as error:
+            raise CorruptIndexError(f"segment {files.id}: {error}") from error
 
     def edited(
         self,
@@ -165,7 +167,11 @@ class Segment:
     def positions(self) -> np.ndarray:
         """int32[n]: the place in which each row was given."""
         positions = self.arrays["rows/positions"]
-        if not np.array_equal(np.bincount(positions, minlength=self.n), np.ones(self.n)):
+        good = positions.shape == (self.n,) and positions.dtype == np.int32
+        good = good and (self.n == 0 or positions.min() >= 0)
+        if not good or not np.array_equal(
+            np.bincount(positions, minlength=self.n), np.ones(self.n)
+        ):
             raise CorruptIndexError(f"rows/positions: not an order of {self.n} rows")
         return positions
 
@@ -420,6 +426,9 @@ class Segment:
         table = self._stored()
         if table.num_rows != self.n and table.num_columns:  # no columns, no table
             raise CorruptIndexError(f"stored: {table.num_rows} rows, expected {self.n}")
+        wanted = {name: kind for name, kind in self.schema.items() if name not in self.indexed}
+        if dict(schema_of(table.schema)) != wanted and self.n:
+            raise CorruptIndexError(f"stored: {table.column_names}, expected {list(wanted)}")
         return table
 
     def _stored_column(self, name: str) -> pa.ChunkedArray:

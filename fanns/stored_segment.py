@@ -36,6 +36,12 @@ VERSION = "version"
 PLACE = "place"
 
 
+class MissingPartError(CorruptIndexError, KeyError):
+    """A segment has no array or table of this name, which a mapping says by KeyError."""
+
+    __str__ = Exception.__str__
+
+
 class Addition(NamedTuple):
     """A segment to be written: its description (JSON), arrays and tables, and which are bulk.
 
@@ -184,7 +190,8 @@ class SegmentFiles:
     def _record(self, name: str, table: bool) -> ArrayRecord:
         record = self._records.get(name)
         if record is None or (record.dtype == TABLE) is not table:
-            raise KeyError(f"segment {self.id} has no {'table' if table else 'array'} {name!r}")
+            kind = "table" if table else "array"
+            raise MissingPartError(f"segment {self.id} has no {kind} {name!r}")
         return record
 
     def _touch(self, name: str, record: ArrayRecord) -> np.ndarray[Any, Any] | pa.Table:

@@ -72,6 +72,7 @@ def forge(path: Path, *statements: str) -> None:
     (path / catalog.SEAL).unlink(missing_ok=True)
     connection = sqlite3.connect(path / catalog.CATALOG, isolation_level=None)
     with contextlib.closing(connection):
+        connection.execute("PRAGMA synchronous=OFF")
         for statement in statements:
             connection.execute(statement)
         for number, meta in connection.execute("SELECT id, meta FROM segment").fetchall():

@@ -133,10 +133,10 @@ class AttributeIndex:
             if kind.is_list:
                 return ListColumn.load(arrays, kind, n)
             return ScalarColumn.load(arrays, kind, n)
-        except KeyError as error:
-            raise CorruptIndexError(f"column {name!r}: its part {error} is missing") from None
         except CorruptIndexError as error:
             raise CorruptIndexError(f"column {name!r}: {error}") from error
+        except KeyError as error:
+            raise CorruptIndexError(f"column {name!r}: its part {error} is missing") from None
 
     @property
     def indexed(self) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ class Postings:
         self.frequent = frozen(arrays.get("frequent", np.zeros(0, np.int32)))
         self.bitmaps = frozen(arrays.get("bitmaps", none))
         self.slots = (self.offsets, self.rows, self.frequent, self.bitmaps)
+        if self.frequent.ndim != 1 or len(self.frequent) != len(self.bitmaps):
+            raise CorruptIndexError("its bitmaps are not those of its frequent values")
         self._bitmap_of = dict(zip(self.frequent.tolist(), self.bitmaps, strict=True))
 
     @classmethod

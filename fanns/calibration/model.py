@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from fanns.calibration.validity import check
 from fanns.errors import CorruptIndexError
 from fanns.paths.clusters import DENSE_SHARE, ClusterParameters
 
@@ -238,6 +239,7 @@ class Calibration:
         """
         try:
             raw = json.loads(text)
+            check(raw, len(TARGETS))
             curves = tuple(
                 Curve(
                     int(curve["mode"]),
@@ -261,7 +263,7 @@ class Calibration:
                 None if raw["clusters"] is None else _cluster_model(raw["clusters"]),
                 float(raw["lift_ns"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
 
 
