@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fanns.arguments import check_names, check_whole
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
+from fanns.column_graphs import ColumnGraphs, wanted
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
 from fanns.kernels.bits import BITS
@@ -62,14 +63,16 @@ class Recipe:
     reduce: str
     calibration: str
     bits: int
+    graphs: ColumnGraphs
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("schema", "threads")
+            if name not in ("schema", "threads", "graphs")
         }
         out["attributes"], out["stored"] = list(self.attributes), list(self.stored)
+        out["graphs"] = self.graphs.to_json()
         out["schema"] = {name: kind.to_json() for name, kind in self.schema.items()}
         return out
 
@@ -87,6 +90,7 @@ class Recipe:
                 name: ColumnType.from_json(kind) for name, kind in raw["schema"].items()
             }
             fields["attributes"], fields["stored"] = tuple(raw["attributes"]), tuple(raw["stored"])
+            fields["graphs"] = ColumnGraphs.from_json(raw["graphs"])
             recipe = cls(**fields, threads=available_threads())
             known = recipe.metric in METRICS and recipe.id_kind in ("int", "string")
             if not known or recipe.dtype not in ("float32", "float16", "int8"):
@@ -95,6 +99,8 @@ class Recipe:
                 raise ValueError(f"reduce is {recipe.reduce!r}")
             if type(recipe.bits) is not int or recipe.bits not in (0, *BITS):
                 raise ValueError("unknown codes")
+            if not recipe.graphs.columns() <= set(recipe.attributes):
+                raise ValueError("graphs of columns that are not indexed")
             if recipe.dimensions < 1:
                 raise ValueError("no dimensions")
             return recipe
@@ -177,6 +183,8 @@ def prepare_data(
     reduce: str,
     calibration: str,
     bits: int,
+    range_index: Sequence[str] = (),
+    label_index: Sequence[str] | str = (),
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
     if not isinstance(metric, str) or metric not in METRICS:
@@ -224,6 +232,7 @@ def prepare_data(
         reduce=reduce,
         calibration=calibration,
         bits=int(bits),
+        graphs=wanted(range_index, label_index, ingest.schema, ingest.attributes.column_names),
     )
     return recipe, ingest
 
@@ -307,6 +316,7 @@ def make_segment(
         threads=recipe.threads,
         calibration=calibrate if calibration is None else calibration,
         bits=recipe.bits,
+        graphs=recipe.graphs,
         progress=progress,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fanns.cli_options import (
     INDEX,
+    labels,
     names,
     progress,
     quiet_option,
@@ -75,6 +76,21 @@ CORRUPT = 3
     default="2",
     show_default=True,
     help="Bits per dimension of the codes that pick candidates; 0: none.",
+)
+@click.option(
+    "--range-index",
+    default="",
+    callback=names,
+    metavar="A,B",
+    help="Ordered columns with a graph of their own: intervals are searched at full speed.",
+)
+@click.option(
+    "--label-index",
+    default="",
+    callback=labels,
+    metavar="A,B",
+    help="Columns whose frequent values have graphs of their own; auto: as many as an eighth of"
+    " the vectors' bytes holds.",
 )
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
 @click.option(

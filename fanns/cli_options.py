@@ -98,6 +98,13 @@ def names(_: click.Context, __: click.Parameter, given: str | None) -> list[str]
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
+def labels(context: click.Context, option: click.Parameter, given: str | None) -> list[str] | str:
+    """Column names from a comma-separated option, or "auto"."""
+    if given == "auto":
+        return given
+    return names(context, option, given) or []
+
+
 def read_vectors(path: Path) -> NDArray[np.float32]:
     """Query vectors [d] or [m, d] from a .npy file, never unpickling.
 

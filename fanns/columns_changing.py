@@ -67,6 +67,7 @@ def column_dropped(snapshot: Snapshot, recipe: Recipe, name: str) -> Change:
         schema=schema,
         attributes=tuple(other for other in recipe.attributes if other != name),
         stored=tuple(other for other in recipe.stored if other != name),
+        graphs=recipe.graphs.without(name),
     )
     edits = {place: _without(segment, name) for place, segment in enumerate(snapshot.segments)}
     return Change(edits, recipe=after)

@@ -17,6 +17,7 @@ import numpy as np
 
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
+from fanns.paths.column_graph import Covering
 from fanns.planner import AVOIDED, Plan, asks_for_lift, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
@@ -81,7 +82,7 @@ class Trace(NamedTuple):
         return SegmentReport(
             rows=self.rows,
             matches=self.matches,
-            path=plan.path,
+            path=plan.graph or plan.path,
             parameters=plan.parameters._asdict(),
             reason=plan.reason,
             predicted_us=plan.predicted_ns / 1e3,
@@ -150,9 +151,7 @@ def _answer_segment(
 ) -> Answers:
     """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
     lift = None
-    if asks_for_lift(
-        _plan(segment, selection.count, k, False, options), segment.n, selection.count
-    ):
+    if asks_for_lift(_plan(segment, selection, k, False, options), segment.n, selection.count):
         lift = segment.locality.lift(queries, selection)
         far = lift < AVOIDED
         if 0 < far.sum() < len(queries):
@@ -183,7 +182,7 @@ def _answer_group(
     if members is not None and lift is not None:
         queries, lift = np.ascontiguousarray(queries[members]), lift[members]
     far = lift is not None and len(lift) > 0 and bool(lift[0] < AVOIDED)
-    plan = _plan(segment, selection.count, k, far, options)
+    plan = _plan(segment, selection, k, far, options)
     begun = time.perf_counter_ns()
     found, fallback = run(segment, plan, queries, selection, k, budget, options)
     took = time.perf_counter_ns() - begun
@@ -195,7 +194,7 @@ def _answer_group(
 
 def settled(segment: Segment, count: int, k: int, options: Options) -> Plan | None:
     """The plan for `count` passing rows; None where it depends on the queries as well."""
-    plan = _plan(segment, count, k, False, options)
+    plan = _plan_of(segment, count, k, False, options, ())
     return None if asks_for_lift(plan, segment.n, count) else plan
 
 
@@ -203,25 +202,45 @@ def plan_of_one(
     segment: Segment, query: np.ndarray, selection: Selection, k: int, options: Options
 ) -> tuple[Plan, np.ndarray | None]:
     """The plan for one query, float32[1, d], and the lift float64[1] where it follows from that."""
-    count, lift = selection.count, None
-    plan = _plan(segment, count, k, False, options)
-    if asks_for_lift(plan, segment.n, count):
+    lift = None
+    plan = _plan(segment, selection, k, False, options)
+    if asks_for_lift(plan, segment.n, selection.count):
         lift = segment.locality.lift(query, selection)
         if lift.item(0) < AVOIDED:
-            plan = _plan(segment, count, k, True, options)
+            plan = _plan(segment, selection, k, True, options)
     return plan, lift
 
 
-def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> Plan:
+def _plan(segment: Segment, selection: Selection, k: int, far: bool, options: Options) -> Plan:
+    """The planner's choice for the passing rows."""
+    coverings = segment.coverings(selection) if selection.spans else ()
+    return _plan_of(segment, selection.count, k, far, options, coverings)
+
+
+def _plan_of(
+    segment: Segment,
+    count: int,
+    k: int,
+    far: bool,
+    options: Options,
+    coverings: tuple[Covering, ...],
+) -> Plan:
     """The planner's choice, remembered: it follows from these numbers alone.
 
     Choosing takes a quarter of a millisecond, so that large counts share a plan where they differ
     by less than a 64th.
     """
+    given = count
     if count < segment.n:
-        dropped = max(0, count.bit_length() - DIGITS)
-        count = max(count >> dropped << dropped, k)
-    key = (count, k, far, options.recall, options.exact, options.only)
+        count = _rounded(count, k)
+    if coverings:
+        coverings = tuple(
+            [
+                Covering(graph, count if rows == given else _rounded(rows, count), walks)
+                for graph, rows, walks in coverings
+            ]
+        )
+    key = (count, k, far, options.recall, options.exact, options.only, coverings)
     plan = segment.plans.get(key)
     if plan is None:
         if len(segment.plans) >= PLANS:
@@ -236,8 +255,15 @@ def _plan(segment: Segment, count: int, k: int, far: bool, options: Options) -> 
             exact=options.exact,
             has_graph=segment.has_graph,
             only=options.only,
+            coverings=coverings,
         )
     return plan
+
+
+def _rounded(count: int, least: int) -> int:
+    """A count by its first DIGITS binary digits."""
+    dropped = max(0, count.bit_length() - DIGITS)
+    return max(count >> dropped << dropped, least)
 
 
 def run(
@@ -250,9 +276,8 @@ def run(
     options: Options,
 ) -> tuple[Answers, str | None]:
     """Run a plan; queries that it gave up, or could not prove, are finished by its fallback."""
-    found = _threaded(
-        segment.path(plan.path), plan.parameters, queries, selection, k, budget, options
-    )
+    path = segment.path(plan.path, plan.graph)
+    found = _threaded(path, plan.parameters, queries, selection, k, budget, options)
     if plan.fallback is None:
         return found, None
     if len(queries) == 1:

@@ -118,6 +118,8 @@ def _restored(settings: Recipe, table: pa.Table, threads: int | None) -> tuple[R
         reduce=settings.reduce,
         calibration=settings.calibration,
         bits=settings.bits,
+        range_index=settings.graphs.ranges,
+        label_index=settings.graphs.labels,
     )
     told = (settings.dimensions, settings.id_kind, dict(settings.schema))
     if (recipe.dimensions, recipe.id_kind, dict(recipe.schema)) != told:
@@ -128,6 +130,7 @@ def _restored(settings: Recipe, table: pa.Table, threads: int | None) -> tuple[R
     recipe = replace(
         recipe,
         dtype=settings.dtype,
+        graphs=settings.graphs,
         generated=settings.generated,
         schema=settings.schema,
         model=settings.model,

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fanns import listing
 from fanns.adding import next_id
+from fanns.advising import Advice, advise
 from fanns.arguments import check_limit, check_names
 from fanns.background import Merger, check_way
 from fanns.building import Recipe, make_segment
@@ -105,6 +106,8 @@ class Index(Mutable):
         reduce: str = "auto",
         calibration: str = "measure",
         bits: int = 2,
+        range_index: Sequence[str] = (),
+        label_index: Sequence[str] | str = (),
         memory_limit: int | str | None = None,
         progress: Progress | None = None,
     ) -> Index:
@@ -141,6 +144,14 @@ class Index(Mutable):
                 are equal to the bit).
             bits: per dimension, of the codes that pick candidates: 1, 2 or 4; 0 for none. More
                 take more memory and find the nearest in shorter lists.
+            range_index: ordered columns with a graph of their own, by which any interval of 1,024
+                rows or more is searched as if a graph had been built of its rows. 96 bytes a row
+                and level (4 levels at 100,000 rows), and most of the build time of the graph of
+                all rows.
+            label_index: columns whose frequent values (of 1,024 rows or more) have graphs of their
+                own, also values in lists; 96 bytes for each of their rows. "auto" takes columns
+                of text, bool and lists, and as many of their values, the most frequent first, as
+                an eighth of the vectors' bytes holds.
             memory_limit: the most memory that this process may hold meanwhile, libraries and all:
                 bytes, or a text such as "1GB". Then `data` must be Parquet files, which are read
                 piece by piece, and `path` be given; the index has as many segments as it takes.
@@ -168,6 +179,8 @@ class Index(Mutable):
             "reduce": reduce,
             "calibration": calibration,
             "bits": bits,
+            "range_index": range_index,
+            "label_index": label_index,
         }
         if memory_limit is not None:
             given = (data, options, path, overwrite, queries, memory_limit)
@@ -587,6 +600,25 @@ class Index(Mutable):
     ) -> CheckReport:
         """Recall measured against exact answers on these queries, with a 95 % interval."""
         return check_recall(self, Q, where, params, k, recall, nulls, threads)
+
+    def advise(self, filters: Sequence[Any], *, k: int = 10, recall: float = 0.95) -> list[Advice]:
+        """Graphs of columns (`range_index`, `label_index`) that these filters would gain by.
+
+        Costs are those that the planner predicts, with the curves of walks over all rows: build
+        the graph (`index_column`) and look at `explain` to know. Nothing is changed.
+
+        Args:
+            filters: what `where` takes, or pairs (where, params); as often as they are asked.
+            k, recall: of the searches.
+
+        Returns:
+            What saves most for its bytes first; none where the index has what helps, or filters
+            leave so few rows that they are scanned.
+
+        Raises:
+            InputError: no filters. FilterError: one that cannot be evaluated.
+        """
+        return advise(self._snapshot, self._recipe, filters, k, recall)
 
     def tune(
         self,

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fanns.errors import InputError, UnknownColumnError
 from fanns.expressions import IsNull
 from fanns.hits import Hits
+from fanns.paths.column_graph import FOLDERS
 from fanns.prepared import Snapshot
 from fanns.selection import Selection
 
@@ -240,12 +241,14 @@ def grouped(
 
 def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dict[str, Any]:
     """What an index is and what it weighs."""
-    weight = dict.fromkeys(("vectors", "codes", "graph", "attributes", "ids", "other"), 0)
+    groups = ("vectors", "codes", "graph", "column_graphs", "attributes", "ids", "other")
+    weight = dict.fromkeys(groups, 0)
     for segment in snapshot.segments:
         for name in segment.arrays:
             group = name.split("/")[0]
             group = "codes" if group == "bits" else group
             group = "vectors" if group == "reduction" else group
+            group = "column_graphs" if group in FOLDERS.values() else group
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
@@ -310,7 +313,9 @@ def _codes_info(snapshot: Snapshot) -> dict[str, dict[str, float]]:
 
 
 def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any]:
-    """Type and role; for indexed columns also nulls, and distinct values where they can be told."""
+    """Type and role; for indexed columns also nulls, distinct values where they can be told, and
+    the bytes of their graphs.
+    """
     out: dict[str, Any] = {
         "type": str(recipe.schema[name].to_arrow()),
         "indexed": name in recipe.attributes,
@@ -323,4 +328,14 @@ def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any
             out["nulls"] = sum(rows.count for rows in snapshot.select(IsNull(name)))
         # Segments have dictionaries of their own, and they hold the values of deleted rows too.
         out["distinct"] = parts[0]["distinct"] if whole and len(parts) == 1 else None
+        out["graphs"] = {
+            kind: sum(
+                segment.array_bytes(array)
+                for segment in snapshot.segments
+                for array in segment.arrays
+                if array == f"{folder}/{name}/links"
+            )
+            for kind, folder in FOLDERS.items()
+            if name in recipe.graphs.of(kind)
+        }
     return out

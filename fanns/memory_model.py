@@ -17,11 +17,13 @@ from fanns.building import Recipe
 from fanns.clusters import MAX_CLUSTERS, SAMPLE_PER_CLUSTER
 from fanns.codebooks import SAMPLE
 from fanns.codes import ALIGNMENT
+from fanns.column_graphs import chosen_values
 from fanns.kernels.bits import record_words
 from fanns.kernels.fastscan import GROUP_BYTES, ROWS, groups_of
-from fanns.paths.graph_builder import LARGEST_BATCH, PLACES
+from fanns.paths.column_graph_builder import LABEL_BYTES, shifts_of
+from fanns.paths.graph_builder import LARGEST_BATCH, MIN_ROWS, PLACES
 from fanns.ranks import rank_limit
-from fanns.segment_building import COLUMNS_AT_ONCE, GRAPH_MIN_ROWS
+from fanns.segment_building import COLUMNS_AT_ONCE
 
 INT8_ROW = 16  # scale, square, error of `Int8Codes`
 CLUSTERED_ROW = 24  # order, labels and keys of k-means
@@ -39,7 +41,8 @@ class RowBytes(NamedTuple):
 
     ids: its key, held or on disk. attributes: its columns as Arrow holds them; indexed: and as the
     attribute index does. stored: its columns for display. indexing, ordering: what is held besides
-    while the most demanding attribute is indexed, and stored column put in order.
+    while the most demanding attribute is indexed, and stored column put in order. labels: the
+    share of the rows that has each value of the columns with label graphs.
     """
 
     ids: float
@@ -48,6 +51,7 @@ class RowBytes(NamedTuple):
     stored: float
     indexing: float
     ordering: float
+    labels: tuple[float, ...] = ()
 
     @property
     def given(self) -> float:
@@ -77,6 +81,7 @@ class Parts(NamedTuple):
     vectors: int
     codes: int
     graph: int
+    column_graphs: int
     attributes: int
     ids: int
     other: int
@@ -122,7 +127,23 @@ def product_bytes(rows: int, d: int, bits: int) -> int:
 
 
 def graph_bytes(rows: int) -> int:
-    return 4 * PLACES * rows if rows >= GRAPH_MIN_ROWS else 0
+    return 4 * PLACES * rows if rows >= MIN_ROWS else 0
+
+
+def column_graph_bytes(recipe: Recipe, rows: int, per: RowBytes) -> int:
+    """What graphs of columns take; their first level is there already."""
+    first = len(recipe.graphs.ranges) * rows if rows >= MIN_ROWS else 0
+    return LABEL_BYTES * (first + linked_rows(recipe, rows, per))
+
+
+def linked_rows(recipe: Recipe, rows: int, per: RowBytes) -> int:
+    """How many rows graphs of columns link, over all parts of their orders, and values."""
+    if rows < MIN_ROWS:
+        return 0
+    counts = {"": np.rint(np.array(per.labels) * rows).astype(np.int64)}
+    chosen = chosen_values(counts, rows, recipe.graphs.budget(rows, recipe.dimensions))
+    linked = sum(int(counts[name][codes].sum()) for name, codes in chosen.items())
+    return linked + len(recipe.graphs.ranges) * rows * len(shifts_of(rows))
 
 
 def segment_parts(recipe: Recipe, shape: Shape, per: RowBytes) -> Parts:
@@ -132,6 +153,7 @@ def segment_parts(recipe: Recipe, shape: Shape, per: RowBytes) -> Parts:
         vectors=n * (d * shape.item + 8),
         codes=int8_bytes(n, d) + bit_bytes(n, d, recipe.bits),
         graph=graph_bytes(n),
+        column_graphs=column_graph_bytes(recipe, n, per),
         attributes=round(n * per.indexed),
         ids=round(n * (per.ids + 4)),  # with their order
         other=product_bytes(n, d, recipe.bits) + clusters_of(n) * (4 * d + 16) + 4 * n,
@@ -161,7 +183,9 @@ def build_bytes(recipe: Recipe, shape: Shape, per: RowBytes, owned: bool = True)
         "attributes": vectors + given + indexed + n * per.indexing,
         "stored": vectors + ids + indexed + n * kept,
         "graph": vectors + ids + n * (per.ids + per.stored) + indexed + _linking(shape),
-    }
+        "column graphs": vectors + ids + n * (per.ids + per.stored) + indexed
+        + _linking_columns(recipe, shape, per),
+    }  # fmt: skip
     return round(max(stages.values()))
 
 
@@ -190,10 +214,19 @@ def _encode(recipe: Recipe, shape: Shape, owned: bool) -> int:
 def _linking(shape: Shape) -> int:
     """The graph and what its builder holds, at its start or in its largest batch."""
     n = shape.rows
-    if n < GRAPH_MIN_ROWS:
+    if n < MIN_ROWS:
         return 0
     batch = round(max(32, n * LARGEST_BATCH) * PLACES * LINK)
     return graph_bytes(n) + BUILDER_ROW * n + max(FIRST_ROW * n, batch + 16 * n)
+
+
+def _linking_columns(recipe: Recipe, shape: Shape, per: RowBytes) -> int:
+    """The links of all, and codes, links and the builder's state of the parts under way."""
+    n = shape.rows
+    if n < MIN_ROWS or not recipe.graphs.columns():
+        return 0
+    own = int8_bytes(1, shape.held) + BUILDER_ROW + FIRST_ROW + LABEL_BYTES + 8 * PLACES
+    return graph_bytes(n) + column_graph_bytes(recipe, n, per) + n * own
 
 
 def rows_within(recipe: Recipe, per: RowBytes, room: int) -> int:

@@ -20,6 +20,7 @@ from fanns.columns_changing import column_added, column_dropped, column_indexed
 from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs
 from fanns.deleting import burial, chosen
 from fanns.errors import InputError, StorageError
+from fanns.graphs_changing import graphs_added, with_graphs
 from fanns.persistence import load_index, opened, refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
@@ -206,15 +207,40 @@ class Mutable:
             snapshot = self._writable()
             self._commit(snapshot, column_dropped(snapshot, self._recipe, name))
 
-    def index_column(self, name: str) -> None:
-        """Give a column that is only stored an index, which filters use from then on.
+    def index_column(
+        self,
+        name: str,
+        *,
+        range_index: bool = False,
+        label_index: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Give a column that is only stored an index, or any column a graph of its own.
+
+        Filters use either from then on.
+
+        Args:
+            range_index, label_index: the graphs of `Index.build`; building one takes up to as long
+                as building the graph of all rows.
+            progress: called with (stage, done, total).
 
         Raises:
-            InputError: it has one. UnknownColumnError. StorageError: as for `add`.
+            InputError: it has what was asked for, or cannot have it. UnknownColumnError.
+            StorageError: as for `add`.
         """
         with self._writing:
             snapshot = self._writable()
-            self._commit(snapshot, column_indexed(snapshot, self._recipe, name))
+            recipe = self._recipe
+            graphs = range_index or label_index
+            if name not in recipe.attributes or not graphs:
+                change = column_indexed(snapshot, recipe, name)
+                if graphs:  # refused before anything is done
+                    with_graphs(change.recipe or recipe, name, range_index, label_index)
+                self._commit(snapshot, change)
+            if graphs:
+                recipe = with_graphs(self._recipe, name, range_index, label_index)
+                snapshot = self._snapshot
+                self._commit(snapshot, graphs_added(snapshot, recipe, progress))
 
     def compact(
         self,
@@ -225,6 +251,8 @@ class Mutable:
         progress: Progress | None = None,
     ) -> CompactReport:
         """Merge small segments and those with many deleted rows, and give their space back.
+
+        Graphs of columns that updates took away are built anew.
 
         Rows keep their order, and vectors are read back from what the index holds. Searches go on
         meanwhile; other changes wait. Readers keep the files that they have open, and their space,
@@ -250,6 +278,7 @@ class Mutable:
             following = next_id(self._snapshot) if self._recipe.generated else 0
             for run in reversed(runs(self._snapshot.segments, full, erase)):
                 self._merge(run, following, progress)
+            self._complete(progress)
             readers: tuple[int, ...] | None = ()
             if erase and self._directory is not None:
                 readers = self._erase(self._directory, wait)
@@ -271,6 +300,13 @@ class Mutable:
         snapshot = self._snapshot
         change = merge(snapshot.segments, run, self._recipe, next_id, progress)
         self._commit(snapshot, change)
+
+    def _complete(self, progress: Progress | None) -> None:
+        """Build the graphs of columns anew that updates took away."""
+        snapshot = self._snapshot
+        change = graphs_added(snapshot, self._recipe, progress)
+        if change.edits:
+            self._commit(snapshot, change)
 
     def _erase(self, directory: Directory, wait: float) -> tuple[int, ...] | None:
         """Leave nothing on disk but the present state; the processes that hold more open."""

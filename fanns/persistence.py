@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fanns.building import Recipe
+from fanns.paths.graph_builder import MIN_ROWS
 from fanns.schema import Schema
 from fanns.segment import BULK, Segment
 from fanns.segment_arrays import STORED
-from fanns.segment_building import GRAPH_MIN_ROWS
 from fanns.storage import Directory
 from fanns.stored_segment import Addition, SegmentFiles
 
@@ -23,7 +23,7 @@ def save_index(directory: Directory, recipe: Recipe, segments: Iterable[Segment]
 def addition(segment: Segment, place: int | None = None) -> Addition:
     """How a segment is written; `place`: that of the segment that it stands for."""
     tables = {STORED: segment.stored} if segment.stored.num_columns else {}
-    packed = segment.n < GRAPH_MIN_ROWS
+    packed = segment.n < MIN_ROWS
     return Addition(segment.meta, segment.arrays, tables, BULK, place, packed)
 
 

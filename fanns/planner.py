@@ -18,12 +18,13 @@ All are predictions of one thread's time; the constants come from `calibration`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fanns.calibration.model import WIDEST, Calibration, Curve
+from fanns.calibration.model import TWO_HOP, WIDEST, Calibration, Curve
 from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
+from fanns.paths.column_graph import Covering
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
@@ -54,6 +55,8 @@ AVOIDED = 0.8
 # Filters mostly follow queries. Where many rows pass anyway, nearly all of those near the query do
 # then, and as many more must be seen; a walk costs less instead.
 FOLLOWED = 1.6
+# The highest share of passing rows at which filtered walks are calibrated.
+HALF = 0.5
 # Where the clusters would look at this share of the passing rows, the scan takes over.
 MOST = 0.5
 
@@ -70,6 +73,7 @@ class Plan:
         predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
         rejected: (label, predicted ns or None, why not).
         fallback: what finishes queries that this plan gave up, or could not prove.
+        graph: the title of the column's graph that is walked, None for the graph of all rows.
     """
 
     path: str
@@ -80,6 +84,7 @@ class Plan:
     reason: str = "least predicted cost"
     rejected: tuple[Lost, ...] = ()
     fallback: Plan | None = None
+    graph: str | None = None
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
@@ -108,9 +113,13 @@ def bits_plan(calibration: Calibration, count: int, k: int, target: float) -> Pl
 
 
 def clusters_plan(
-    calibration: Calibration, rows: int, count: int, k: int, target: float
+    calibration: Calibration, rows: int, count: int, k: int, target: float, either: bool = False
 ) -> Plan | None:
-    """The nearest clusters; None where all of them would be needed, or may miss the target."""
+    """The nearest clusters; None where all of them would be needed, or may miss the target.
+
+    `either`: the filter may avoid the query as well as not. What a column says goes with what the
+    vectors say, and a graph of the column costs as much for either.
+    """
     model = calibration.clusters
     if model is None or count == 0:
         return None
@@ -122,6 +131,9 @@ def clusters_plan(
     predicted = model.cost(enough, share, rows, parameters.rerank)
     if DENSE_SHARE <= share < 1.0:
         predicted *= FOLLOWED
+    if either:
+        more = model.cost(min(parameters.far, count), share, rows, parameters.rerank)
+        predicted = (predicted + max(more, predicted)) / 2
     return Plan("clusters", "clusters", parameters, predicted, enough)
 
 
@@ -145,16 +157,54 @@ def graph_plan(
     point = curve.at(selectivity, target)
     if point is None:
         return None
-    gap, codes = point
-    # Calibrated at its own k: a longer answer keeps more rows, by the same share.
+    label = f"graph {curve.name}"
+    extra_ns = calibration.lift_ns if selectivity < 1.0 else 0.0
+    return _walk(label, curve, *point, calibration, k, target, extra_ns)
+
+
+def column_graph_plan(
+    covering: Covering, calibration: Calibration, rows: int, count: int, k: int, target: float
+) -> Plan | None:
+    """The walk through the graph of a column that covers a filter; None where it may miss.
+
+    What the rest of the filter lets pass is a share of the rows of the walk: it takes more codes
+    than one in which all pass by as much as on the graph of all rows.
+    """
+    curve = calibration.column_curve(covering.graph)
+    all_rows = calibration.walk_at(1.0, target)
+    if curve is None or all_rows is None:
+        return None
+    share = covering.rows / covering.walks / rows
+    point = curve.at(min(max(share, curve.selectivities[-1]), 1.0), target)
+    passing = min(count / covering.rows, 1.0)
+    among = all_rows if passing == 1.0 else calibration.walk_at(min(passing, HALF), target)
+    if point is None or among is None:
+        return None
+    weight = min(math.log(passing) / math.log(HALF), 1.0)
+    codes = covering.walks * point[1] * (among[1] / all_rows[1]) ** weight
+    gap = max(point[0], among[0] * weight)
+    more_ns = (covering.walks - 1) * curve.fixed_ns
+    made = _walk(covering.graph, curve, gap, codes, calibration, k, target, more_ns)
+    return replace(made, graph=covering.graph, parameters=made.parameters._replace(mode=TWO_HOP))
+
+
+def _walk(
+    label: str,
+    curve: Curve,
+    gap: float,
+    codes: float,
+    calibration: Calibration,
+    k: int,
+    target: float,
+    extra_ns: float,
+) -> Plan:
+    """A walk that follows rows up to a gap and compares so many codes for the calibrated k."""
+    # A longer answer keeps more rows, by the same share.
     stretch = max(1.0, k / calibration.k)
     beam = max(math.ceil(WIDEST * stretch), k)
     codes *= stretch
     shortlist = min(calibration.shortlist(k, target), beam)
-    predicted = curve.fixed_ns + codes * curve.code_ns
-    if selectivity < 1.0:
-        predicted += calibration.lift_ns
-    label = f"graph {curve.name}"
+    predicted = curve.fixed_ns + codes * curve.code_ns + extra_ns
     parameters = GraphParameters(curve.mode, beam, shortlist, 0, gap)
     return Plan("graph", label, parameters, predicted, codes)
 
@@ -170,11 +220,13 @@ def choose(
     has_graph: bool = True,
     far: bool = False,
     only: str | None = None,
+    coverings: Sequence[Covering] = (),
 ) -> Plan:
     """The plan for `count` of `rows` passing, by least predicted cost.
 
     `only` (of PATHS) leaves the choice to the caller. With `exact` the answer is proved whatever
-    it costs. `far`: few of the rows near the query pass (see `asks_for_lift`).
+    it costs. `far`: few of the rows near the query pass (see `asks_for_lift`). `coverings`: what
+    the graphs of columns would walk through.
     """
     scan = scan_plan(calibration, count, k, target, exact)
     if exact:
@@ -182,10 +234,16 @@ def choose(
         lost: list[Lost] = [("graph", None, "cannot prove exactness")]
         return _best(scan, [scan, proving], lost, "scan" if only == "scan" else None, count)
     others: list[Plan | None] = [scan, bits_plan(calibration, count, k, target)]
-    others.append(clusters_plan(calibration, rows, count, k, target))
+    others.append(clusters_plan(calibration, rows, count, k, target, bool(coverings)))
     if only in ("scan", "clusters") and any(plan and plan.path == only for plan in others):
         return _best(scan, others, [], only, count)
     walks, lost = _walks(calibration, rows, count, k, target, has_graph, far)
+    for covering in coverings:
+        plan = column_graph_plan(covering, calibration, rows, count, k, target)
+        if plan is None:
+            lost.append((covering.graph, None, f"recall {target:g} not seen at this selectivity"))
+        else:
+            walks.append(plan)
     return _best(scan, [*others, *walks], lost, only, count)
 
 
@@ -257,9 +315,10 @@ def _best(
 def asks_for_lift(plan: Plan, rows: int, count: int) -> bool:
     """Whether the pass-rate near the query, a tenth of a walk, may change the plan.
 
-    Walks alone are so much dearer where a filter avoids the query; clusters see it on their way.
+    Walks of all rows alone are so much dearer where a filter avoids the query; clusters see it on
+    their way, and all rows of a column's graph lie in the interval or have the value.
     """
-    return plan.path == "graph" and count < rows
+    return plan.path == "graph" and plan.graph is None and count < rows
 
 
 def walk_limit(other: Plan, walk: Plan) -> int:

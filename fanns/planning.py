@@ -19,11 +19,19 @@ from fanns.codebooks import SAMPLE
 from fanns.errors import InputError
 from fanns.ingest import Ingest
 from fanns.memory_limit import held_now, parse_size
-from fanns.memory_model import Parts, RowBytes, Shape, build_bytes, segment_parts, vector_item
+from fanns.memory_model import (
+    Parts,
+    RowBytes,
+    Shape,
+    build_bytes,
+    linked_rows,
+    segment_parts,
+    vector_item,
+)
 from fanns.parquet_source import ParquetSource
+from fanns.paths.graph_builder import MIN_ROWS
 from fanns.probing import SLACK, Probe, check_limit, probe_rows, sampled
 from fanns.ranks import rank_limit
-from fanns.segment_building import GRAPH_MIN_ROWS
 from fanns.streaming import bounds, budget, source_of
 from fanns.surveying import survey
 
@@ -40,13 +48,19 @@ DEFAULTS: dict[str, Any] = {
     "reduce": "auto",
     "calibration": "measure",
     "bits": 2,
+    "range_index": (),
+    "label_index": (),
 }
-TIMED_ROWS = 2 * GRAPH_MIN_ROWS
+TIMED_ROWS = 2 * MIN_ROWS
 """Rows of the sample whose build is timed, after a smaller one that loads the kernels."""
 
 GROWTH = {"reduce": 0.0, "cluster": 0.95, "attributes": 1.0, "graph": 1.32, "calibrate": 1.15}
 """Exponents by which the time of a stage grows with rows, beyond TIMED_ROWS: of builds of up to
 170,000 rows of 384 dimensions. Walks grow longer, and codes leave the caches."""
+
+LINKED = 0.27
+"""Time of linking the rows of a part of a column's order, or of a value, as a share of that of as
+many rows of the graph of all."""
 
 TRAINING = 0.84
 """Share of the time of encoding a sample that goes to training product codes, on SAMPLE rows."""
@@ -76,12 +90,12 @@ def plan_build(data: Any, memory_limit: int | str | None = None, **options: Any)
     if source is None:
         recipe, ingest = prepare_data(data, **options)
         rows, reading = len(ingest.vectors), 0.0
-        samples = [_some(ingest, size) for size in (GRAPH_MIN_ROWS, TIMED_ROWS)]
+        samples = [_some(ingest, size) for size in (MIN_ROWS, TIMED_ROWS)]
     else:
         rows, looking = source.rows, Pace()
         recipe = survey(source, options, budget(limit), options["seed"], looking.tell)
         reading = looking.seconds(rows) * (1 + READ_AGAIN)
-        samples = [sampled(source, recipe, size) for size in (GRAPH_MIN_ROWS, TIMED_ROWS)]
+        samples = [sampled(source, recipe, size) for size in (MIN_ROWS, TIMED_ROWS)]
     looked = _sample_recipe(recipe, rows)
     first = time.perf_counter()
     small = probe_rows(looked, samples[0])
@@ -124,7 +138,9 @@ def plan_build(data: Any, memory_limit: int | str | None = None, **options: Any)
 def segment_seconds(recipe: Recipe, timed: Probe, rows: int) -> float:
     """The time that a segment of so many rows takes, by that of a sample."""
     times, share = timed.seconds, rows / max(1, timed.rows)
-    total = sum(times.get(stage, 0.0) * float(share**power) for stage, power in GROWTH.items())
+    grown = {stage: times.get(stage, 0.0) * float(share**power) for stage, power in GROWTH.items()}
+    total = sum(grown.values())
+    total += LINKED * grown["graph"] * linked_rows(recipe, rows, timed.per) / max(1, rows)
     encoding = times.get("encode", 0.0)
     if not recipe.bits:
         return total + encoding * share

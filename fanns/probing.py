@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fanns.building import Recipe, make_segment
+from fanns.column_graphs import counts_of
 from fanns.errors import InputError
 from fanns.ingest import Ingest
 from fanns.memory_limit import give_back, held_now
@@ -21,8 +22,9 @@ from fanns.memory_model import (
     vector_item,
 )
 from fanns.parquet_source import ParquetSource
+from fanns.paths.graph_builder import MIN_ROWS
 from fanns.reading_rows import joined_rows, read_rows
-from fanns.segment_building import GRAPH_MIN_ROWS
+from fanns.segment import Segment
 
 PLACES = 4
 """Places of the data that the sample is from: neighbours in a file are often alike."""
@@ -67,7 +69,7 @@ class Probe:
 
 def needed(rows: int) -> int:
     """The least rows that a segment of a streamed build has: enough for a graph, if there are."""
-    return min(rows, GRAPH_MIN_ROWS)
+    return min(rows, MIN_ROWS)
 
 
 def check_limit(found: Probe, recipe: Recipe, rows: int, limit: int) -> int:
@@ -90,7 +92,7 @@ def check_limit(found: Probe, recipe: Recipe, rows: int, limit: int) -> int:
 
 def probe(source: ParquetSource, recipe: Recipe) -> Probe:
     """Build a segment of as few rows as a segment may have, and look."""
-    return probe_rows(recipe, sampled(source, recipe, GRAPH_MIN_ROWS))
+    return probe_rows(recipe, sampled(source, recipe, MIN_ROWS))
 
 
 def sampled(source: ParquetSource, recipe: Recipe, size: int) -> list[Ingest]:
@@ -127,9 +129,15 @@ def probe_rows(recipe: Recipe, parts: list[Ingest]) -> Probe:
     segment = make_segment(recipe, source, None, tell)
     tell("end", 1, 1)
     indexed = sum(a.nbytes for name, a in segment.arrays.items() if name.startswith("attributes/"))
-    held = (ids, given[0], indexed, given[1], indexing, ordering)
-    per = RowBytes(*(nbytes / n for nbytes in held))
+    held = np.array([ids, given[0], indexed, given[1], indexing, ordering]) / n
+    per = RowBytes(*held.tolist())._replace(labels=shares_of(segment, recipe))
     dimensions = segment.vectors.d
     del segment
     give_back()
     return Probe(held_now(), per, n, dimensions, seconds)
+
+
+def shares_of(segment: Segment, recipe: Recipe) -> tuple[float, ...]:
+    """The share of a segment's rows that has each value of the columns with label graphs."""
+    counts = [counts_of(segment.attributes, name) for name in recipe.graphs.labels]
+    return tuple((np.concatenate(counts) / max(1, segment.n)).tolist()) if counts else ()

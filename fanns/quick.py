@@ -30,6 +30,7 @@ from fanns.line_hits import LineHits
 from fanns.listing import Columns
 from fanns.parameters import Each
 from fanns.paths import NO_BUDGET
+from fanns.paths.column_graph import FEWEST
 from fanns.planner import Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
 from fanns.requests import Note
@@ -103,12 +104,9 @@ class Quick:
         if only is None and type(where) is str and params:
             way = self._ways.get(where)
             if way is not None and params.keys() == way.names:
-                rows = way.direct.slice(params)
-                if rows is not None:
-                    told = (way, dict(params), k, recall, begun, perf_counter_ns())
-                    hits = self._listed(query, rows, k, recall, told)
-                    if hits is not None:
-                        return hits
+                hits = self._sliced(query, way, params, k, recall, begun)
+                if hits is not None:
+                    return hits
         if isinstance(where, LISTS) or (params and _differ(params)):
             return None
         filter_, values, selection = self.select(where, params)
@@ -117,10 +115,36 @@ class Quick:
             hits = self._listed(query, selection.rows(), k, recall, asked)
             if hits is not None:
                 return hits
-        queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         if selection.count and self.segment.reduction is None:
-            return self._planned(queries, selection, asked, only)
+            return self._planned(query, selection, asked, only)
+        queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         return self.usual(queries, selection, Asked(*asked), Options(recall, only=only))[0]
+
+    def _sliced(
+        self,
+        query: np.ndarray,
+        way: Way,
+        params: Mapping[str, Any],
+        k: int,
+        recall: float,
+        begun: int,
+    ) -> LineHits | Hits | None:
+        """The answer where one column decides which rows pass, None where the plan is not known."""
+        one = way.direct
+        if type(one) is not direct.Direct:
+            return None
+        bounds = one.bounds(params)
+        if bounds is None:
+            return None
+        rows = one.slice(bounds)
+        asked = (way, dict(params), k, recall, begun, perf_counter_ns())
+        if rows is not None:
+            hits = self._listed(query, rows, k, recall, asked)
+            if hits is not None:
+                return hits
+            if len(rows) and self.segment.reduction is None:
+                return self._planned(query, one.within(bounds), asked, None)
+        return None
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
@@ -165,12 +189,13 @@ class Quick:
 
     def _planned(
         self,
-        queries: np.ndarray,
+        query: np.ndarray,
         selection: Selection,
         asked: tuple[Any, ...],
         only: str | None,
     ) -> LineHits:
-        """The answer to one query, float32[1, d], for which some row passes."""
+        """The answer to one query for which some row passes."""
+        queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         segment, count = self.segment, selection.count
         k, options = min(asked[2], count), Options(asked[3], only=only)
         plan, lift = plan_of_one(segment, queries, selection, k, options)
@@ -268,6 +293,8 @@ class Quick:
         if not isinstance(known, str):
             return known
         count, k, recall = key
+        if count >= FEWEST and segment.column_graphs:  # it depends on the filter as well
+            return None
         plan = settled(segment, count, min(k, count), Options(recall))
         made = None
         if (

@@ -25,6 +25,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "reduce": (str,),
     "calibration": (str,),
     "bits": (int,),
+    "graphs": (dict,),
 }
 
 

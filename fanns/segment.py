@@ -30,6 +30,7 @@ from fanns.kernels.rotation import ROUNDS
 from fanns.live import are_live, load_live
 from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
+from fanns.paths.column_graph import FOLDERS, KINDS, ColumnGraph, Covering, graphs_among
 from fanns.paths.graph import GraphPath
 from fanns.paths.locality import Locality
 from fanns.paths.scan import ScanParameters, ScanPath
@@ -119,6 +120,8 @@ class Segment:
         made = copy(self)
         for name in ("stored", "attributes"):
             made.__dict__.pop(name, None)
+        graphs = made.__dict__.pop("column_graphs", None)
+        made.__dict__.pop("_titled", None)
         made.meta, made.schema, made.arrays = dict(meta), schema, arrays
         made.indexed = tuple(meta["indexed"])
         made._stored = stored
@@ -129,6 +132,8 @@ class Segment:
         if "attributes" in self.__dict__:
             part = Part(arrays, "attributes")
             made.attributes = self.attributes.after(part, schema, made._stored_column, changed)
+            if graphs is not None and not changed:
+                made.column_graphs = graphs  # over the same posting lists
         return made
 
     def edited_files(
@@ -377,6 +382,40 @@ class Segment:
         )
 
     @cached_property
+    def column_graphs(self) -> dict[int, list[ColumnGraph]]:
+        """The graphs of columns, by the `id` of the posting lists that they follow."""
+        graph = self.graph
+        found: dict[int, list[ColumnGraph]] = {}
+        if graph is None:
+            return found
+        for kind, column in graphs_among(self.arrays):
+            if column not in self.indexed:
+                raise CorruptIndexError(f"{FOLDERS[kind]}/{column}: the column is not indexed")
+            arrays = Part(self.arrays, f"{FOLDERS[kind]}/{column}")
+            postings = self.attributes.postings(column)
+            try:
+                made = KINDS[kind].load(arrays, graph, postings, column)
+            except (CorruptIndexError, KeyError) as error:
+                raise CorruptIndexError(f"{FOLDERS[kind]}/{column}: {error}") from error
+            found.setdefault(id(postings), []).append(made)
+        return found
+
+    @cached_property
+    def _titled(self) -> dict[str, ColumnGraph]:
+        return {made.title: made for some in self.column_graphs.values() for made in some}
+
+    def coverings(self, selection: Selection) -> tuple[Covering, ...]:
+        """What the graphs of columns would walk through for a selection."""
+        graphs, found = self.column_graphs, []
+        if graphs:
+            for span in selection.spans:
+                for graph in graphs.get(id(span.postings), ()):
+                    covering = graph.covering(span.bounds)
+                    if covering is not None:
+                        found.append(covering)
+        return tuple(found)
+
+    @cached_property
     def attributes(self) -> AttributeIndex:
         return AttributeIndex.load(
             Part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
@@ -413,8 +452,10 @@ class Segment:
     def locality(self) -> Locality:
         return Locality(self.codes, self.clusters.offsets, self.scan_clusters.ranks)
 
-    def path(self, name: str) -> Any:
-        """The access path of this name."""
+    def path(self, name: str, graph: str | None = None) -> Any:
+        """The access path of this name; `graph`: the title of a column's graph, None for all."""
+        if graph is not None:
+            return self._titled[graph]
         paths = {"scan": "scan", "clusters": "scan_clusters", "graph": "graph"}
         return getattr(self, paths[name])
 

@@ -15,20 +15,21 @@ from fanns.calibration import DEFAULT, Calibration
 from fanns.centroids import cluster_reach
 from fanns.clusters import cluster_order
 from fanns.codes import Int8Codes, report
+from fanns.column_graphs import NO_GRAPHS, ColumnGraphs, build_column_graphs
 from fanns.errors import InputError
 from fanns.identifiers import Identifiers
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import frozen
 from fanns.memory_limit import give_back
+from fanns.paths.column_graph_builder import Coded
 from fanns.paths.graph import GraphPath
+from fanns.paths.graph_builder import MIN_ROWS
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
 from fanns.segment import Clusters, Segment
 from fanns.transforms import Reduction
 from fanns.vectors import DenseVectors
 
-# Smaller segments are scanned: the scan of so few codes costs no more than a walk.
-GRAPH_MIN_ROWS = 4_096
 Progress = Callable[[str, int, int], None]
 
 
@@ -100,11 +101,13 @@ def build_segment(
     threads: int,
     calibration: Callable[[Segment], Calibration] | Calibration,
     bits: int = 2,
+    graphs: ColumnGraphs = NO_GRAPHS,
     progress: Progress | None = None,
 ) -> Segment:
     """Order, encode, link and index the rows of `data`; vectors were checked at the door.
 
-    `bits` a dimension are those of `BitCodes`, 0 for none. Deterministic for any number of threads.
+    `bits` a dimension are those of `BitCodes`, 0 for none. `graphs`: of columns, for segments that
+    have a graph of all rows. Deterministic for any number of threads.
     """
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -136,7 +139,7 @@ def build_segment(
     stored = data.ordered_stored(order)
     if data.owned:
         give_back()
-    has_graph = n >= GRAPH_MIN_ROWS
+    has_graph = n >= MIN_ROWS
     if has_graph:
         graph = GraphPath.build(
             vectors,
@@ -149,6 +152,16 @@ def build_segment(
             progress=lambda done, total: tell("graph", done, total),
         )
         _put(arrays, "graph", graph.arrays())
+        bounds = np.unique(np.asarray(offsets, np.int64))
+        arrays |= build_column_graphs(
+            graphs,
+            Coded(vectors, codes, bounds),
+            graph.links,
+            attributes,
+            seed=seed,
+            threads=threads,
+            progress=tell,
+        )
     meta = {
         "rows": n,
         "metric": metric,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,31 +32,53 @@ def full_words(n: int) -> Words:
     return _seal(words)
 
 
+class Span(NamedTuple):
+    """Slots of posting lists, as sorted bounds of codes; see `attributes.intervals`."""
+
+    postings: Any
+    bounds: list[int]
+
+
 class Selection:
     """The passing rows of one segment of n rows, and their exact number; immutable.
 
     It holds a sorted row list (int32[count]), a bitmap (uint64[(n + 63) // 64], bit r % 64 of word
     r // 64 for row r, unused bits 0), or both: the form that is asked for is made once and kept.
     Arrays handed out are read-only. Equality is that of the sets.
+
+    Attributes:
+        spans: what is known of the rows besides: each lies in all of these spans.
     """
 
-    __slots__ = ("_rows", "_words", "count", "n")
+    __slots__ = ("_make", "_rows", "_words", "count", "n", "spans")
 
     n: int
     count: int
     _rows: Rows | None
     _words: Words | None
+    _make: Callable[[], Words] | None
+    spans: tuple[Span, ...]
 
-    def __init__(self, n: int, count: int, rows: Rows | None, words: Words | None) -> None:
+    def __init__(
+        self,
+        n: int,
+        count: int,
+        rows: Rows | None,
+        words: Words | None,
+        spans: tuple[Span, ...] = (),
+        make: Callable[[], Words] | None = None,
+    ) -> None:
         """For the class methods and for kernels' results: arrays are frozen and taken as they are.
 
         `rows` is sorted, without repeats, within 0..n-1; `words` has its unused bits clear; both
-        hold `count` rows; both None means all n rows or none.
+        hold `count` rows; both None means all n rows or none, or a bitmap to `make` when needed.
         """
         self.n = n
         self.count = count
         self._rows = rows
         self._words = words
+        self._make = make
+        self.spans = spans
 
     @classmethod
     def all(cls, n: int) -> Selection:
@@ -122,11 +145,11 @@ class Selection:
         """The passing rows, int32[count], sorted, read-only."""
         rows = self._rows
         if rows is None:
-            if self._words is None:
+            if self._words is None and self._make is None:
                 rows = np.arange(self.count, dtype=np.int32)  # all, or none
             else:
                 rows = np.empty(self.count, np.int32)
-                bitset.rows_of_words(self._words, rows)
+                bitset.rows_of_words(self.words(), rows)
             self._rows = _seal(rows)
         return rows
 
@@ -134,7 +157,9 @@ class Selection:
         """The bitmap, uint64[(n + 63) // 64], read-only."""
         words = self._words
         if words is None:
-            if self._rows is None and self.count:
+            if self._make is not None:
+                words = self._make()
+            elif self._rows is None and self.count:
                 words = full_words(self.n)
             else:
                 words = np.zeros(word_count(self.n), np.uint64)
@@ -157,9 +182,9 @@ class Selection:
         few, many = (self, other) if self.count <= other.count else (other, self)
         if few.count == 0 or many.is_all:
             return few
-        if few._is_short():
-            return few._filtered(many)
-        return few._combined(many, bitset.AND)
+        met = few._filtered(many) if few._is_short() else few._combined(many, bitset.AND)
+        met.spans = self.spans + other.spans
+        return met
 
     def __or__(self, other: Selection) -> Selection:
         self._check(other)
@@ -178,8 +203,11 @@ class Selection:
         if self._is_short():
             rows = np.empty(self.count, np.int32)
             found = bitset.filter_rows(self.rows(), other.words(), 0, rows)
-            return _of_rows(self.n, rows, found)
-        return self._combined(other, bitset.AND_NOT)
+            left = _of_rows(self.n, rows, found)
+        else:
+            left = self._combined(other, bitset.AND_NOT)
+        left.spans = self.spans
+        return left
 
     def invert(self) -> Selection:
         """The rows that do not pass."""

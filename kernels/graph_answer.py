@@ -59,13 +59,13 @@ def walk(
 ) -> Integer:
     """Walk for one prepared query (`graph_walk`); gives the rows in `pool` int64[beam], in order.
 
-    graph: links, bounds, entries; selection: everything, words, count; scratch: bits, queue, rows
-    as `search_graph` has them.
+    graph: links, which of them count (`graph_parts`), bounds, entries; selection: everything,
+    words, count; scratch: bits, queue, rows as `search_graph` has them.
     """
-    links, bounds, entries = graph
+    links, by, bounds, entries = graph
     everything, words, count = selection
     bits, queue, rows = scratch
-    size = (links.shape[0] + 63) >> 6
+    size = np.int64(bounds[bounds.shape[0] - 1] + 63) >> 6
     left, through = bits[:size], bits[size : 2 * size]
     pending, fresh = rows[:MOST_FRESH], rows[MOST_FRESH : 2 * MOST_FRESH]
     failing = rows[2 * MOST_FRESH : 2 * MOST_FRESH + links.shape[1]]
@@ -82,7 +82,7 @@ def walk(
             through[place] = np.uint64(0)
     if everything or mode == TWO_HOP:
         return walk_passing(
-            held, ahead, links, bounds, entries, around, everything, words,
+            held, ahead, links, by, bounds, entries, around, everything, words,
             count, deadline, left, through, pool, k, gap, floor, pending, fresh, failing, state,
         )  # fmt: skip
     return walk_all(

@@ -31,10 +31,9 @@ REFINED = 2
 
 
 @kernel
-def check_links(links: Array) -> Integer:
-    """The first row with a link that is neither a row number nor -1, or -1 when there is none."""
-    n = links.shape[0]
-    for row in range(n):
+def check_links(links: Array, n: Integer) -> Integer:
+    """The first place with a link that is neither one of n rows nor -1; -1 when there is none."""
+    for row in range(links.shape[0]):
         good = True
         for place in range(links.shape[1]):
             good &= -1 <= links[row, place] < n
@@ -50,6 +49,9 @@ def search_graph(
     words: Array,
     count: int,
     links: Array,
+    marks: Array,
+    members: Array,
+    part: Array,
     bounds: Array,
     entries: Array,
     near_codes: Array,
@@ -83,7 +85,8 @@ def search_graph(
     """Walk the graph for each query and order the best of its beam in full precision.
 
     queries float32[m, d]; the selection: `everything`, or words uint64[(n + 63) // 64] with
-    `count` bits set. Graph: links int32[n, places]; clusters of rows bounds[i]..bounds[i + 1], the
+    `count` bits set. Graph: links int32[n, places], and which
+    count (`graph_parts`: marks, members, part); clusters of rows bounds[i]..bounds[i + 1], the
     entry row of each, and the codes of what stands for it. `Int8Codes`: codes, scale, square, mean,
     limits. At least k places in `beam`; at most `shortlist` rows are compared in full precision;
     rows farther than the k-th best by more than a share `gap` of its distance are not followed.
@@ -106,7 +109,7 @@ def search_graph(
     codes_limit = np.int64(max_work - full) if max_work > 0 else NO_LIMIT
     pool, shortlisted = keys[:beam], np.empty(full, np.float64)
     listed = rows[2 * MOST_FRESH + links.shape[1] :]
-    scratch, graph = (bits, keys[beam:], rows), (links, bounds, entries)
+    scratch, graph = (bits, keys[beam:], rows), (links, (marks, members, part), bounds, entries)
     selection = (everything, words, np.int64(count))
     for number in range(queries.shape[0]):
         query = queries[number]
@@ -137,6 +140,9 @@ def search_graph_records(
     words: Array,
     count: int,
     links: Array,
+    marks: Array,
+    members: Array,
+    part: Array,
     bounds: Array,
     entries: Array,
     near_codes: Array,
@@ -191,7 +197,7 @@ def search_graph_records(
         codes_limit = np.int64(max_work - 2 * full) if max_work > 2 * full else np.int64(0)
     pool, shortlisted = keys[:beam], np.empty(full, np.float64)
     listed = rows[2 * MOST_FRESH + links.shape[1] :]
-    scratch, graph = (bits, keys[beam:], rows), (links, bounds, entries)
+    scratch, graph = (bits, keys[beam:], rows), (links, (marks, members, part), bounds, entries)
     selection = (everything, words, np.int64(count))
     for number in range(queries.shape[0]):
         query = queries[number]

@@ -38,6 +38,15 @@ from fanns.kernels.graph_keys import (
     pack,
     row_of,
 )
+from fanns.kernels.graph_parts import (
+    HIGH,
+    LOW,
+    WIDTH,
+    begin_part,
+    is_between,
+    place_of,
+    places_of,
+)
 from fanns.kernels.graph_steps import (
     CHECKED,
     COMPARED,
@@ -94,11 +103,19 @@ def beyond(key: Integer, gap: float, floor: float) -> Integer:
     return pack(reach + gap * max(reach + floor, 0.0), np.int64(0)) | LAST_ROW
 
 
+@inlined
+def ask_for_links(links: Array, members: Array, row: Integer) -> None:
+    """Ask for the links of a row, where it takes no search to find them."""
+    if members.shape[0] == 0:
+        prefetch_row(links, row)
+
+
 @inner
 def walk_passing(
     held: Any,
     ahead: Integer,
     links: Array,
+    by: Any,
     bounds: Array,
     entries: Array,
     around: Array,
@@ -120,18 +137,29 @@ def walk_passing(
     """Beam search over passing rows; the first rows of `pool` int64[beam], in order: how many.
 
     `held` is what rows are measured by (`graph_codes`), `ahead` how many are asked for at once;
-    `around` are the clusters' keys; k, gap, floor say when to end (`beyond`). `left` holds the bits
-    of the passing rows at first, `through` zeros (failing rows looked through). pending, rows
-    int32[MOST_FRESH] and failing int32[places of a row] are scratch.
+    `by` (marks, members, part) says which links count (`graph_parts`); `around` are the clusters'
+    keys; k, gap, floor say when to end (`beyond`). `everything`: all rows of the part pass. `left`
+    holds the bits of the passing rows at first, of all with `everything`; `through` zeros (failing
+    rows looked through). pending, rows int32[MOST_FRESH] and failing int32[places of a row] are
+    scratch.
     """
     beam, size, checked = pool.shape[0], np.int64(0), np.int64(0)
     current: Integer = np.int64(0)
+    place: Integer
     bar: Integer = ALL  # of rows to follow
     gate: Integer = ALL  # of rows to keep
     enough = beam if gap >= UNBOUNDED else k
     near = np.empty(CLUSTERS, np.int64)
-    most: Integer = np.int64(1) if everything else np.int64(SEEDS)
-    waiting: Integer = begin(bounds, entries, around, left, most, near, pending)
+    marks, members, part = by
+    ranked, low, length = marks.shape[0] > 0, part[LOW], part[HIGH] - part[LOW]
+    in_part = ranked or members.shape[0] > 0
+    room = np.int64(links.shape[1]) if marks.shape[0] == 0 else np.int64(part[WIDTH])
+    most: Integer = np.int64(1) if everything and not in_part else np.int64(SEEDS)
+    waiting: Integer = np.int64(0)
+    if everything and in_part:
+        waiting = begin_part(bounds, around, left, by, CLUSTERS, most, pending)
+    else:
+        waiting = begin(bounds, entries, around, left, most, near, pending)
     for place in range(min(waiting, ahead)):
         ask_for(held, np.int64(pending[place]))
     while True:
@@ -143,30 +171,43 @@ def walk_passing(
             pool[current] |= FOLLOWED
             state[LISTS] += 1
             failed = np.int64(0)
-            for place in range(links.shape[1]):
-                other = np.int64(links[here, place])
+            home = place_of(members, here)
+            place, last, sure = places_of(marks, part, here, links.shape[1])
+            while place < last:
+                other = np.int64(links[home, place])
                 if other < 0:
-                    break
+                    place += room - place % room  # the next level
+                    continue
+                place += 1
                 checked += 1
                 rows[fresh] = other
                 if take(left, other):
-                    fresh += 1
-                elif not everything and not is_set(words, other) and not is_set(through, other):
+                    fresh += not everything or place > sure or is_between(marks, low, length, other)
+                elif (
+                    not everything
+                    and not is_set(words, other)
+                    and not is_set(through, other)
+                    and (not ranked or is_between(marks, low, length, other))
+                ):
                     failing[failed] = other
                     failed += 1
-                    prefetch_row(links, other)
+                    ask_for_links(links, members, other)
             if current + 1 < size:
-                prefetch_row(links, row_of(np.int64(pool[current + 1])))
+                ask_for_links(links, members, row_of(np.int64(pool[current + 1])))
             number = np.int64(0)
             while number < failed and fresh < ENOUGH:
                 middle = np.int64(failing[number])
                 number += 1
                 state[LISTS] += 1
                 through[middle >> 6] |= np.uint64(1) << np.uint64(middle & 63)
-                for place in range(links.shape[1]):
-                    other = np.int64(links[middle, place])
+                home = place_of(members, middle)
+                place, last, sure = places_of(marks, part, middle, links.shape[1])
+                while place < last:
+                    other = np.int64(links[home, place])
                     if other < 0:
-                        break
+                        place += room - place % room
+                        continue
+                    place += 1
                     checked += 1
                     if is_set(left, other):  # seldom: no store for the others
                         take(left, other)
@@ -177,7 +218,10 @@ def walk_passing(
                 break
             # The links lead nowhere new: begin again with what the nearest clusters have left.
             most = min(2 * most, np.int64(MOST_SEEDS))
-            fresh = begin(bounds, entries, around, left, most, near, rows)
+            if everything and in_part:
+                fresh = begin_part(bounds, around, left, by, CLUSTERS, most, rows)
+            else:
+                fresh = begin(bounds, entries, around, left, most, near, rows)
             if fresh == 0:
                 break
         for place in range(min(fresh, ahead)):
@@ -196,7 +240,7 @@ def walk_passing(
                 size += size < beam
                 lowest = where if where < lowest else lowest
                 if where < current + 2:  # likely to be followed next
-                    prefetch_row(links, row)
+                    ask_for_links(links, members, row)
         current = lowest if lowest < current else current
         if lowest < k <= size:
             bar = beyond(np.int64(pool[k - 1]), gap, floor)

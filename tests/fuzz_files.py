@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 import xxhash
 
 import fanns
-from fanns import persistence, segment_building
+from fanns import persistence, quick, segment_building
 from fanns.cli_options import read_vectors
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors as vectors_of
 from fanns.errors import CorruptIndexError, FannsError
+from fanns.paths import column_graph, column_graph_builder
 from tests.fuzz_run import Case
 from tests.storage_helpers import forge
 
@@ -34,6 +35,7 @@ FILTERS = [
     None,
     "versions > 1",
     WHERE,
+    "list_contains(categories, 'cs.LG')",
     "primary_category = 'cs.LG'",
     "submitted_date > '2015-01-01'",
 ]
@@ -62,18 +64,28 @@ def use(path: Path, deep: bool = True) -> None:
         index.info()
 
 
+SMALL = [
+    (segment_building, "MIN_ROWS", 100),
+    (persistence, "MIN_ROWS", 100),
+    (column_graph, "FEWEST", 10),
+    (column_graph_builder, "FEWEST", 10),
+    (quick, "FEWEST", 10),
+]
+
+
 class Files:
     """A saved index that cases damage and mend; two segments, one with deleted rows."""
 
     def __init__(self, folder: Path) -> None:
-        segment_building.GRAPH_MIN_ROWS = 100
-        persistence.GRAPH_MIN_ROWS = 100  # type: ignore[attr-defined]
+        for module, name, rows in SMALL:  # small segments have graphs here
+            setattr(module, name, rows)
         self.folder, self.path = folder, folder / "x"
         table = arxiv_like.items(N, D, seed=4)
         table = table.select([name for name in table.column_names if name != "abstract"])
         fanns.Index.build(
-            table.slice(0, 200), store=["title"], calibration="default", path=self.path
-        ).close()
+            table.slice(0, 200), store=["title"], calibration="default", path=self.path,
+            range_index=["versions"], label_index=["categories"],
+        ).close()  # fmt: skip
         with fanns.open(self.path, mode="w", merge="manual") as index:
             index.add(table.slice(200))
             index.delete(ids=index.ids()[::9])

@@ -233,7 +233,7 @@ def test_reads_any_rows(tmp_path: Path, table: pa.Table) -> None:
     source = ParquetSource(paths)
     from fanns.building import prepare_data
 
-    given = dict.fromkeys(("id", "attributes", "store", "model", "threads"))
+    given: Any = dict.fromkeys(("id", "attributes", "store", "model", "threads"))
     recipe, _ = prepare_data(
         table, **given, vector="v", metric="l2", seed=0, keep_originals=True, reduce="off",
         calibration="default", bits=2,

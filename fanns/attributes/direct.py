@@ -23,7 +23,7 @@ from fanns.attributes.postings import limits_of
 from fanns.attributes.scalar import ScalarColumn
 from fanns.kernels import bitset
 from fanns.kernels import postings as kernels
-from fanns.selection import Rows, Selection, word_count
+from fanns.selection import Rows, Selection, Span, word_count
 
 Values = Mapping[str, Any]
 Find = Callable[[Values], Bounds | None]
@@ -63,8 +63,8 @@ class Direct:
             self._single = [lists[0][2]]
         self._offset = (scalars or lists)[0][0].postings.offsets.item
 
-    def slice(self, values: Values) -> Rows | None:
-        """The passing rows as a slice of the posting lists, in their order; None for others."""
+    def bounds(self, values: Values) -> Bounds | None:
+        """The codes that pass, where one column decides alone; None for others."""
         finds = self._single
         if finds is None:
             return None
@@ -76,10 +76,22 @@ class Direct:
             if more is None:
                 return None
             bounds = intervals.intersect(bounds, more)
+        return bounds
+
+    def slice(self, bounds: Bounds) -> Rows | None:
+        """Of what `bounds` gave, the rows as a slice of the posting lists, in their order.
+
+        None where they are several slices.
+        """
         rows = (self._scalars or self._lists)[0][0].postings.rows
         if len(bounds) != 2:
             return None if bounds else rows[:0]
         return rows[self._offset(bounds[0] + 1) : self._offset(bounds[1] + 1)]
+
+    def within(self, bounds: Bounds) -> Selection:
+        """Of what `bounds` gave, the rows."""
+        column = (self._scalars or self._lists)[0][0]
+        return column.postings.select(bounds) if bounds else Selection.none(self._n)
 
     def slices(self, columns: Mapping[str, Sequence[Any]]) -> Slices | None:
         """The rows for each of m values: starts, stops int64[m], of posting lists int32[...].
@@ -102,6 +114,9 @@ class Direct:
 
     def select(self, values: Values) -> Selection | None:
         """The passing rows, or None where the general way must be taken."""
+        if self._single is not None:
+            bounds = self.bounds(values)
+            return None if bounds is None else self.within(bounds)
         parts: list[Part] = []
         for column, finds in self._scalars:
             bounds = finds[0](values)
@@ -145,7 +160,8 @@ class Direct:
             if len(rows) == 0 or counts[place] == self._n:
                 break  # the rest, larger still, hold every row
             rows = _passing(rows, *parts[place])
-        return Selection(self._n, len(rows), _sorted(rows, first[1]), None)
+        spans = tuple(Span(column.postings, bounds) for column, bounds in parts)
+        return Selection(self._n, len(rows), _sorted(rows, first[1]), None, spans)
 
     def _meet_large(self, parts: list[tuple[int, ScalarColumn | ListColumn, Bounds]]) -> Selection:
         """The same by bitmaps, until few rows are left."""
@@ -167,9 +183,6 @@ class AnyOf:
 
     def __init__(self, ways: Sequence[Direct | AnyOf]) -> None:
         self._ways = ways
-
-    def slice(self, values: Values) -> None:
-        """Several parts are no slice."""
 
     def slices(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Several parts are no slice."""

@@ -16,6 +16,7 @@ from fanns.attributes.evaluate import Column, Evaluation, RowContext
 from fanns.attributes.leaves import CODES_OF
 from fanns.attributes.lists import ListColumn
 from fanns.attributes.opaque import TrueAndPresent
+from fanns.attributes.postings import Postings
 from fanns.attributes.scalar import ScalarColumn
 from fanns.attributes.stored import StoredText
 from fanns.errors import CorruptIndexError, FilterTypeError, UnknownColumnError
@@ -191,6 +192,10 @@ class AttributeIndex:
     def codes(self, column: str) -> NDArray[np.int32]:
         """The rank of each row's value among the distinct ones of this segment, -1 for null."""
         return self._scalar(column).codes
+
+    def postings(self, column: str) -> Postings:
+        """The rows of each value of an indexed column."""
+        return self._indexed_column(column).postings
 
     def statistics(self, column: str) -> dict[str, int]:
         """The numbers of null rows and of distinct values (elements) of an indexed column."""

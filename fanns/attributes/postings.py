@@ -14,7 +14,15 @@ from fanns.errors import CorruptIndexError
 from fanns.kernels import bitset
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
-from fanns.selection import Rows, Selection, Words, full_words, of_unsorted, word_count
+from fanns.selection import (
+    Rows,
+    Selection,
+    Span,
+    Words,
+    full_words,
+    of_unsorted,
+    word_count,
+)
 
 Array = NDArray[Any]
 
@@ -104,10 +112,16 @@ class Postings:
     def slot(self, code: int) -> Selection:
         """The rows of one code (-1: null), without copying anything."""
         start, stop = self.offsets.item(code + 1), self.offsets.item(code + 2)
-        return Selection(self.n, stop - start, self.rows[start:stop], self._bitmap_of.get(code))
+        rows, words = self.rows[start:stop], self._bitmap_of.get(code)
+        return Selection(self.n, stop - start, rows, words, (Span(self, [code, code + 1]),))
 
     def select(self, bounds: Bounds) -> Selection:
         """The rows with a code within the bounds."""
+        selection = self._select(bounds)
+        selection.spans = (Span(self, bounds),)
+        return selection
+
+    def _select(self, bounds: Bounds) -> Selection:
         n = self.n
         if len(bounds) == 2:
             if bounds[1] == bounds[0] + 1:
@@ -144,12 +158,20 @@ class Postings:
         return np.concatenate(slices)
 
     def _bitmap(self, bounds: Bounds, total: int) -> Selection:
+        """The rows of bounds, `total` of them (for lists at most) and neither none nor all."""
+        if self.single:  # their number is known: who needs no bitmap saves making it
+            return Selection(self.n, total, None, None, (), lambda: self._words_of(bounds, total))
+        words = np.zeros(word_count(self.n), np.uint64)
+        total = kernels.fill_slots(limits_of(bounds), *self.slots, words)
+        words.setflags(write=False)
+        return Selection(self.n, total, None, words)
+
+    def _words_of(self, bounds: Bounds, total: int) -> Words:
         words = np.zeros(word_count(self.n), np.uint64)
         # Values here and there have bitmaps of their own to join, which cuts do not help with.
-        if not self.single or (len(bounds) > 2 * SCATTERED and 2 * total <= self.n):
-            total = kernels.fill_slots(limits_of(bounds), *self.slots, words)
-            words.setflags(write=False)
-            return Selection(self.n, total, None, words)
+        if len(bounds) > 2 * SCATTERED and 2 * total <= self.n:
+            kernels.fill_slots(limits_of(bounds), *self.slots, words)
+            return words
         last = len(self.offsets) - 2
         if bounds[-1] == last or (2 * total > self.n and not len(self.cuts)):
             # Flip those that do not pass: they are fewer, or take a prefix less.
@@ -157,8 +179,7 @@ class Postings:
             bounds = complement(bounds, -1, last)
         limits = limits_of(bounds)
         kernels.flip_codes(limits, self.offsets, self.rows, self.cuts, self.cumulative, words)
-        words.setflags(write=False)
-        return Selection(self.n, total, None, words)
+        return words
 
     def check(self, distinct: int, codes: Array) -> None:
         """Check lists read from a file before a kernel follows them; `codes` as for `build`.

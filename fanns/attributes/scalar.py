@@ -23,7 +23,7 @@ from fanns.errors import CorruptIndexError
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
 from fanns.schema import ColumnType
-from fanns.selection import Selection
+from fanns.selection import Selection, Span
 
 Array = NDArray[Any]
 
@@ -97,7 +97,8 @@ class ScalarColumn:
         found = kernels.rows_with_codes(selection.rows(), self.codes, limits_of(bounds), rows)
         kept = rows[:found]
         kept.setflags(write=False)
-        return Selection(self.n, found, kept, None)
+        spans = (*selection.spans, Span(self.postings, bounds))
+        return Selection(self.n, found, kept, None, spans)
 
     def take(self, rows: NDArray[np.integer]) -> pa.Array:
         """The values of rows, of the column's Arrow type."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fanns.calibration import clusters, scans, walks
+from fanns.calibration import clusters, columns, scans, walks
 from fanns.calibration.model import TARGETS, Calibration, Curve
 from fanns.calibration.samples import Bench, Trial, trials
 from fanns.calibration.timing import Job, timed
@@ -67,13 +67,16 @@ def measure(
     jobs |= clusters.jobs(segment, queries, shortlist, slack, rng)
     if segment.graph is not None:
         jobs |= walks.jobs(segment, queries, shortlist, rng)
+        jobs |= columns.jobs(segment, queries, shortlist, rng)
     taken = timed(jobs)
     model = replace(model, times=clusters.times(taken, segment.n, model.clusters))
     model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
+    within: dict[str, Curve] = {}
     if segment.graph is not None:
         tell = progress or (lambda done, total: None)
         curves = walks.curves(segment, known, k, shortlist, taken, tell)
+        within = columns.curves(segment, queries, k, shortlist, taken, rng)
     return Calibration(
         source,
         k,
@@ -84,4 +87,5 @@ def measure(
         bit_depths,
         model,
         taken[walks.LIFT].ns if walks.LIFT in taken else 0.0,
+        tuple(within.items()),
     )

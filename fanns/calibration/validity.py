@@ -30,6 +30,10 @@ def check(raw: Mapping[str, Any], targets: int) -> None:
         _row(raw["bit_depths"], targets, 0, DEEPEST)
     for curve in raw["curves"]:
         _curve(curve, targets)
+    for name, curve in raw["columns"]:
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is no graph")
+        _curve(curve, targets)
     if raw["clusters"] is not None:
         _clusters(raw["clusters"], targets)
 

@@ -46,15 +46,32 @@ def ladder(
     selection, queries = one.selection, one.queries
     k = min(k, selection.count)
     truth = one.best(k)
-    gaps, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
-    # A code costs a walk at least twice what it costs a scan: beyond this the scan has won.
-    dear = selection.count / 2
-    for gap in GAPS:
+
+    def look(gap: float) -> tuple[np.ndarray, float]:
         parameters = GraphParameters(mode, max(WIDEST, k), shortlist, 0, gap)
         found = segment.graph.search(queries, selection, k, parameters, Budget())
-        shares = recalls(found, truth)
-        # Reading a list of links costs a walk as much as comparing a code, and counts as one.
-        compared = float((found.work[:, 0] + found.work[:, 3]).mean())
+        return recalls(found, truth), work_of(found)
+
+    return climb(look, selection.count)
+
+
+def work_of(found: Answers) -> float:
+    """What a query compared: reading a list of links costs a walk as much as comparing a code."""
+    return float((found.work[:, 0] + found.work[:, 3]).mean())
+
+
+def climb(
+    look: Callable[[float], tuple[np.ndarray, float]], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least gap per target and the work with it; 0 where none reached it.
+
+    `look` gives the recalls float64[m] of walks with a gap, and their work; `count` rows pass.
+    """
+    gaps, codes = np.zeros(len(TARGETS)), np.zeros(len(TARGETS))
+    # A code costs a walk at least twice what it costs a scan: beyond this the scan has won.
+    dear = count / 2
+    for gap in GAPS:
+        shares, compared = look(gap)
         for j, target in enumerate(TARGETS):
             if gaps[j] == 0 and reached(shares, target):
                 gaps[j], codes[j] = gap, compared

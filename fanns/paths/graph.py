@@ -15,6 +15,7 @@ from fanns.centroids import Centroids
 from fanns.codes import Int8Codes
 from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
+from fanns.kernels.graph_parts import SHIFTS
 from fanns.kernels.graph_search import check_links, search_graph, search_graph_records
 from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
@@ -22,7 +23,7 @@ from fanns.paths import Answers, Budget, RowSet, no_answers
 from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
 from fanns.vectors import DenseVectors
 
-__all__ = ["ONE_HOP", "TWO_HOP", "GraphParameters", "GraphPath"]
+__all__ = ["ONE_HOP", "TWO_HOP", "GraphParameters", "GraphPath", "Links"]
 
 FEWEST_BITS = 2
 """Records of fewer bits a dimension are too coarse: a walk on one bit takes twice the codes."""
@@ -34,6 +35,21 @@ MOST_PLACES = 512
 """Above this, links would not fit the walk's buffers."""
 
 _NO_WORDS = frozen(np.empty(0, np.uint64))
+NO_ROWS = frozen(np.empty(0, np.int32))
+_ALL_LINKS = frozen(np.zeros(SHIFTS, np.int64))
+
+
+class Links(NamedTuple):
+    """Which links a walk goes by; see `kernels.graph_parts`.
+
+    links int32[m, places]; marks int32[n] or int32[0]; members int32[m] or int32[0]; part
+    int64[SHIFTS + levels - 1].
+    """
+
+    links: Array
+    marks: Array = NO_ROWS
+    members: Array = NO_ROWS
+    part: Array = _ALL_LINKS
 
 
 class GraphParameters(NamedTuple):
@@ -98,7 +114,9 @@ class GraphPath:
     ) -> None:
         self.links = frozen(links)
         self.entries = frozen(entries)
-        self._n, self._places = self.links.shape
+        self._n = len(self.links)
+        self._own = Links(self.links)
+        self.ties = frozen(ties)
         self._scratch = _Scratch()
         self._records: tuple[Any, ...] = ()
         near: tuple[Array, Array, Array] = (codes.codes, codes.scale, codes.square)
@@ -113,7 +131,6 @@ class GraphPath:
             held = (coarse.records, coarse.factors, coarse.signs)
             self._records = (*held, coarse.bits, cluster_of)
         self._arrays = (
-            self.links,
             bounds,
             self.entries,
             *(frozen(array[standing]) for array in near),
@@ -125,7 +142,7 @@ class GraphPath:
             vectors.exact,
             vectors.norms,
             vectors.metric,
-            frozen(ties),
+            self.ties,
         )
 
     @classmethod
@@ -167,7 +184,7 @@ class GraphPath:
             )
         bounds = _bounds(cluster_offsets)
         links, entries = build_links(
-            vectors,
+            vectors.norms,
             codes,
             bounds,
             seed=seed,
@@ -213,7 +230,7 @@ class GraphPath:
             )
         if np.any(entries < bounds[:-1]) or np.any(entries >= bounds[1:]):
             raise CorruptIndexError("graph/entries: a row that is outside its cluster")
-        wrong = int(check_links(links))
+        wrong = int(check_links(links, n))
         if wrong >= 0:
             raise CorruptIndexError(
                 f"graph/links: row {wrong} links to a row outside 0..{n - 1}; rebuild the index"
@@ -234,11 +251,27 @@ class GraphPath:
         EXHAUSTED when the walk limit ended the walk or fewer than min(k, matches) rows were found;
         INCOMPLETE when the budget ended it.
         """
+        everything = selection.count == self._n
+        return self.walk(queries, selection, k, parameters, budget, self._own, everything)
+
+    def walk(
+        self,
+        queries: npt.NDArray[np.float32],
+        selection: RowSet,
+        k: int,
+        parameters: GraphParameters,
+        budget: Budget,
+        by: Links,
+        everything: bool,
+    ) -> Answers:
+        """`search` by other links than the graph's own; these lead to every selected row.
+
+        `everything`: all rows of their part are selected; the selection is not looked at then.
+        """
         answers = no_answers(len(queries), k)
         mode, ef, rerank, walk_limit, gap = parameters
         max_work, deadline = budget
-        count, n, places = selection.count, self._n, self._places
-        everything = count == n
+        count, n, places = selection.count, self._n, by.links.shape[1]
         beam = ef if ef > k else k
         keys = beam if mode == TWO_HOP or everything else beam + n
         held = self._scratch.held
@@ -250,6 +283,7 @@ class GraphPath:
             everything,
             _NO_WORDS if everything else selection.words(),
             count,
+            *by,
             *self._arrays,
             *self._records,
             mode,

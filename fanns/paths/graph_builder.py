@@ -16,7 +16,9 @@ from fanns.kernels.distance import IP
 from fanns.kernels.jit import Array, frozen
 from fanns.paths.graph_copies import first_of_equals, groups_of_copies, ring_copies
 from fanns.threads import run_chunks
-from fanns.vectors import DenseVectors
+
+MIN_ROWS = 4_096
+"""Smaller segments have no graph: the scan of so few codes costs no more than a walk."""
 
 PLACES = 48
 """Links a row can hold: 192 bytes a row, an eighth of a float32 vector of 384 dimensions.
@@ -63,7 +65,7 @@ class _Builder:
 
     def __init__(
         self,
-        vectors: DenseVectors,
+        norms: Array,
         codes: Int8Codes,
         bounds: Array,
         threads: int | None,
@@ -78,13 +80,13 @@ class _Builder:
         sizes = np.diff(bounds)
         self.cluster_of = frozen(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
         self.parameters = np.empty((n, kernels.PARAMETERS), np.float32)
-        self._measure(vectors, codes)
+        self._measure(norms, codes)
         self.entries = np.empty(len(sizes), np.int32)
         self.first = first_of_equals(codes, self.cluster_of, threads)
 
-    def _measure(self, vectors: DenseVectors, codes: Int8Codes) -> None:
+    def _measure(self, norms: Array, codes: Int8Codes) -> None:
         """Parameters of all rows (kernels/graph_build.py), in units that keep them in range."""
-        longest = float(vectors.norms.max(initial=0.0)) if codes.metric == IP else 0.0
+        longest = float(norms.max(initial=0.0)) if codes.metric == IP else 0.0
         unit = max(float(codes.scale.max(initial=0.0)), longest / 127.0)
         unit = unit if unit > 0.0 else 1.0
         mean = codes.mean.astype(np.float64) / unit
@@ -228,7 +230,7 @@ def _steps(codes: Array) -> npt.NDArray[np.float32]:
 
 
 def build_links(
-    vectors: DenseVectors,
+    norms: Array,
     codes: Int8Codes,
     bounds: Array,
     *,
@@ -241,12 +243,13 @@ def build_links(
 ) -> Links:
     """The graph of all rows; the same for any number of threads.
 
+    `norms` float64[n] are the lengths of the rows, which matter under ip alone.
     Cluster i is rows bounds[i]..bounds[i + 1] (int64, none empty). Entry rows are inserted first,
     then the others in an order drawn from `seed`, in batches that double up to LARGEST_BATCH; rows
     that equal another are hung onto it.
     """
     n = codes.n
-    builder = _Builder(vectors, codes, bounds, threads, places, degree, beam)
+    builder = _Builder(norms, codes, bounds, threads, places, degree, beam)
     if n == 0:
         return Links(builder.links, builder.entries)
     starts = builder.choose_entries()

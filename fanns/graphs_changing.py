@@ -1,0 +1,94 @@
+"""Graphs of columns that come to an index as it is, or come back after their column was updated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fanns.building import MEASURED_ROWS, SAMPLE_LIMIT, Recipe
+from fanns.calibration import sample_queries
+from fanns.calibration.columns import measured
+from fanns.column_graphs import ColumnGraphs, build_column_graphs, wanted
+from fanns.errors import InputError
+from fanns.paths.column_graph import LABEL, RANGE, graphs_among
+from fanns.paths.column_graph_builder import Coded
+from fanns.prepared import Snapshot
+from fanns.segment import Segment
+from fanns.writing import Change, Edit
+
+Progress = Callable[[str, int, int], None]
+
+
+def with_graphs(recipe: Recipe, name: str, range_index: bool, label_index: bool) -> Recipe:
+    """The recipe with graphs of an indexed column.
+
+    Raises:
+        InputError: it has such a graph, or cannot have one.
+    """
+    held, indexed = recipe.graphs, recipe.attributes
+    asked = wanted([name] * range_index, [name] * label_index, recipe.schema, indexed)
+    for kind, has, more in (
+        (RANGE, held.ranges, asked.ranges),
+        (LABEL, held.labels, asked.labels),
+    ):
+        if name in has and name in more:
+            raise InputError(f"column {name!r} has a {kind} graph already")
+    ranges, labels = (*held.ranges, *asked.ranges), (*held.labels, *asked.labels)
+    return replace(recipe, graphs=replace(held, ranges=ranges, labels=labels))
+
+
+def graphs_added(snapshot: Snapshot, recipe: Recipe, progress: Progress | None) -> Change:
+    """What gives every segment the graphs of columns that the recipe asks for and it has not."""
+    edits = {}
+    for place, segment in enumerate(snapshot.segments):
+        edit = lacking(segment, recipe, progress)
+        if edit is not None:
+            edits[place] = edit
+    return Change(edits, recipe=recipe)
+
+
+def lacking(segment: Segment, recipe: Recipe, progress: Progress | None) -> Edit | None:
+    """What gives one segment those graphs; None where it has all, or is too small for any."""
+    known = set(graphs_among(segment.arrays))
+    graphs = ColumnGraphs(
+        tuple(name for name in recipe.graphs.ranges if (RANGE, name) not in known),
+        tuple(name for name in recipe.graphs.labels if (LABEL, name) not in known),
+        recipe.graphs.share,
+    )
+    if segment.graph is None or not graphs.columns() & set(segment.indexed):
+        return None
+    arrays = build_column_graphs(
+        graphs,
+        Coded(segment.vectors, segment.codes, np.unique(segment.clusters.offsets)),
+        segment.graph.links,
+        segment.attributes,
+        seed=recipe.seed,
+        threads=recipe.threads,
+        progress=progress or (lambda stage, done, total: None),
+    )
+    if not arrays:
+        return None
+    changed = {column for _, column in graphs_among(arrays)}
+    meta = {}
+    if recipe.calibration == "measure" and segment.n >= MEASURED_ROWS:
+        meta["calibration"] = _calibrated(segment, arrays, recipe.seed)
+    return Edit(arrays, (), meta, None, changed)
+
+
+def _calibrated(segment: Segment, arrays: dict[str, np.ndarray], seed: int) -> str:
+    """The segment's calibration with the curves of new graphs, on stand-ins for queries."""
+    whole = segment.edited(
+        segment.meta,
+        segment.schema,
+        {**segment.arrays, **arrays},
+        lambda: segment.stored,
+        {column for _, column in graphs_among(arrays)},
+    )
+    before = segment.calibration
+    shortlist = max(before.k + 8, math.ceil(max(before.depths) * before.k))
+    queries = sample_queries(segment.vectors.vectors, seed, SAMPLE_LIMIT)
+    curves = measured(whole, queries, before.k, shortlist, seed)
+    return replace(before, columns=tuple({**dict(before.columns), **curves}.items())).to_json()
