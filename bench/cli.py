@@ -30,6 +30,8 @@ _ELSEWHERE = {
     "grid": "fanns.bench.cli_proofs:grid",
     "scaling": "fanns.bench.cli_proofs:scaling",
     "memory": "fanns.bench.cli_proofs:memory",
+    "oracles": "fanns.bench.cli_oracles:oracles",
+    "growth": "fanns.bench.cli_growth:growth",
 }
 _SHORT_LIMIT, _QUICK_LIMIT = 40.0, 2.75  # minutes
 

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
-from fanns.cli_options import Report, progress, quiet_option, say
-from fanns.cli_output import render
+from fanns.bench.cli_proof_options import (
+    COUNT,
+    FOLDER,
+    end,
+    home_option,
+    keep_option,
+    large_set,
+    proof_options,
+    rounds_option,
+    workload_options,
+)
+from fanns.cli_options import progress
 
-if TYPE_CHECKING:
-    from fanns.bench.proofs.findings import Finding
-    from fanns.bench.proofs.large import Large
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-BAR_MISSED = 4
-COUNT = click.IntRange(min=1)
 ROWS, PASSING = (100_000, 1_000_000), (1_000, 10_000)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def proof_options(command: Command) -> Command:
-    """-o, --check and -q."""
-    for option in (
-        quiet_option,
-        click.option("--check", is_flag=True, help="Exit with 4 when a bar is missed."),
-        click.option(
-            "-o",
-            "--output",
-            type=FOLDER,
-            help="Folder for the same as Markdown and CSV.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def rounds_option(command: Command) -> Command:
-    return click.option(
-        "--rounds", type=COUNT, default=5, show_default=True, help="Interleaved rounds."
-    )(command)
 
 
 @click.command()
@@ -95,22 +74,11 @@ def kernels(
     sizes = proof.Sizes(rows, dimensions, int8_rows or rows_beyond_caches(dimensions), half_keys)
     with progress(rest["quiet"]) as report:
         found = proof.run(sizes, Pace(rounds, seconds), report)
-    _end(found, **rest)
+    end(found, **rest)
 
 
 @click.command()
-@click.option(
-    "--workload",
-    metavar="NAME|DIR",
-    default="arxiv-100k",
-    show_default=True,
-    help="Its rows and queries; the grid draws filters of its own.",
-)
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of arXiv records, for arxiv-*; default: FANNS_BENCH_DATA.",
-)
+@workload_options
 @click.option("--queries", type=COUNT, default=100, show_default=True, help="Queries of each cell.")
 @click.option("-k", "ks", multiple=True, type=COUNT, help="Neighbours. [default: 1, 10, 100]")
 @click.option(
@@ -159,16 +127,7 @@ def grid(
     with progress(rest["quiet"]) as report, index_over(rows, index) as held:
         measured = list(measure(held, rows, axes, rounds, report))
     setting = f"{rows.told}; {rounds} interleaved rounds, one thread."
-    _end(grid_judged.judge(measured, [setting]), **rest)
-
-
-def home_option(command: Command) -> Command:
-    return click.option(
-        "--dir",
-        "home",
-        type=FOLDER,
-        help="Where simulated rows and their indexes are kept. [default: beside the workloads]",
-    )(command)
+    end(grid_judged.judge(measured, [setting]), **rest)
 
 
 @click.command()
@@ -210,10 +169,12 @@ def scaling(
 
     sizes = passing or PASSING
     with progress(rest["quiet"]) as report:
-        made = [_large(rows, dimensions, sizes, home, report) for rows in sorted(set(sets or ROWS))]
+        made = [
+            large_set(rows, dimensions, sizes, home, report) for rows in sorted(set(sets or ROWS))
+        ]
         places = proof.measure(made, sizes, queries, rounds, report)
     setting = f"Simulated rows of {dimensions} dimensions; {queries} queries, {rounds} rounds."
-    _end(proof.judge(places, [setting]), **rest)
+    end(proof.judge(places, [setting]), **rest)
 
 
 @click.command()
@@ -230,12 +191,7 @@ def scaling(
 @click.option(
     "--limit", metavar="MB", type=COUNT, default=150, show_default=True, help="Of private memory."
 )
-@click.option(
-    "--keep-index",
-    is_flag=True,
-    help="Take an index that is there as it is. Without, one that other code built is built anew: "
-    "ten minutes and more for a million rows.",
-)
+@keep_option
 @home_option
 @proof_options
 def memory(
@@ -259,40 +215,7 @@ def memory(
     from fanns.bench.proofs import memory as proof
 
     with progress(rest["quiet"]) as report:
-        held = _large(rows, dimensions, PASSING, home, report, keep_index)
+        held = large_set(rows, dimensions, PASSING, home, report, keep_index)
         measured = proof.measure(held, min(PASSING[-1], rows), queries, recall, report)
     setting = f"{rows:,} simulated rows of {dimensions} dimensions; {queries} queries."
-    _end(proof.judge(measured, recall, limit * 10**6, [setting]), **rest)
-
-
-def _large(
-    rows: int,
-    dimensions: int,
-    sizes: Sequence[int],
-    home: Path | None,
-    report: Report | None,
-    keep: bool = False,
-) -> Large:
-    """The simulated set, made when it is not there."""
-    from fanns.bench.proofs.large import prepare
-    from fanns.bench.workloads.families import bench_folder
-
-    return prepare(rows, dimensions, sizes, home or bench_folder() / "proofs", report, keep)
-
-
-def _end(found: Finding, output: Path | None, check: bool, quiet: bool) -> None:
-    """Print what was found, write it where asked to, and judge it."""
-    from fanns.bench.proofs.findings import bars_sheet, write
-
-    say("\n".join(found.setting), quiet)
-    for heading, sheet in found.sheets:
-        click.echo(f"{heading}\n{render(sheet.heads, sheet.rows)}\n")
-    told = bars_sheet(found.bars)
-    click.echo(render(told.heads, told.rows))
-    if output is not None:
-        say("\n".join(map(str, write(found, output))), quiet)
-    missed = sum(not bar.met for bar in found.bars)
-    if missed:
-        say(f"{missed} of {len(found.bars)} bars are not met", quiet)
-    if check and missed:
-        click.get_current_context().exit(BAR_MISSED)
+    end(proof.judge(measured, recall, limit * 10**6, [setting]), **rest)

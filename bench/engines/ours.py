@@ -45,7 +45,7 @@ class Fanns(Engine):
     def build(self, items: Items, folder: Path, threads: int) -> None:
         flat = items.vectors.ravel()
         column = pa.FixedSizeListArray.from_arrays(flat, items.vectors.shape[1])
-        vector = _free_name(items.attributes.column_names)
+        vector = free_name(items.attributes.column_names)
         fanns.Index.build(
             items.attributes.append_column(vector, column),
             vector=vector,
@@ -116,7 +116,7 @@ def _code() -> str:
     return found.hexdigest()[:12]
 
 
-def _free_name(taken: Sequence[str]) -> str:
+def free_name(taken: Sequence[str]) -> str:
     """A name for the column of vectors that no attribute has."""
     name = "embedding"
     while name in taken:

@@ -56,24 +56,30 @@ def prepare(
     home: Path,
     report: Report | None = None,
     keep: bool = False,
+    ranged: Sequence[str] = (),
 ) -> Large:
-    """The set of so many rows below `home`, made when it is not there or of other code.
+    """The set of so many rows below `home`, made when it is not there, of other code, or without
+    some of the groups; then it keeps those that it had.
 
-    `keep`: an index that other code made is taken as it is, if it has these groups.
+    keep: an index that other code made is taken as it is, if it has these groups. ranged: columns
+    with graphs of their own; sets with and without them lie side by side.
     """
-    folder = home / f"{rows}x{dimensions}"
-    stamp = {"groups": list(groups), **Fanns.version()}
+    folder = home / "-".join([f"{rows}x{dimensions}", *ranged])
     made = Large(folder)
-    found = _read(folder / _STAMP)
-    if found == stamp or (keep and found is not None and found.get("groups") == list(groups)):
+    found = _read(folder / _STAMP) or {}
+    kept = found.get("groups", [])
+    usable = keep or found == {"groups": kept, **Fanns.version()}
+    if found and usable and {*groups} <= {*kept}:
         return made
+    groups = sorted({*groups, *kept})
+    stamp = {"groups": groups, **Fanns.version()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _STAMP).unlink(missing_ok=True)
     attributes = _write(rows, dimensions, folder, report)
     for size in groups:
         attributes = attributes.append_column(column(size), pa.array(_groups(rows, size)))
     pq.write_table(attributes, folder / _ATTRIBUTES)
-    _build(made, dimensions, report)
+    _build(made, dimensions, ranged, report)
     (folder / _STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
     return made
 
@@ -86,6 +92,12 @@ def asked(count: int, dimensions: int) -> NDArray[np.float32]:
 
 def column(size: int) -> str:
     return f"group_{size}"
+
+
+def group_filters(rows: int, size: int, count: int) -> list[tuple[str, dict[str, int]]]:
+    """`count` filters that each pass one group of so many rows, drawn by chance."""
+    drawn = np.random.default_rng(size).integers(0, max(1, rows // size), count)
+    return [(f"{column(size)} = :group", {"group": int(group)}) for group in drawn]
 
 
 def _write(rows: int, dimensions: int, folder: Path, report: Report | None) -> pa.Table:
@@ -109,7 +121,7 @@ def _groups(rows: int, size: int) -> NDArray[np.int32]:
     return np.asarray(places // size, np.int32)
 
 
-def _build(made: Large, dimensions: int, report: Report | None) -> None:
+def _build(made: Large, dimensions: int, ranged: Sequence[str], report: Report | None) -> None:
     every = vectors(arxiv_like.queries(TUNE, dimensions))
     column = pa.FixedSizeListArray.from_arrays(made.vectors().reshape(-1), dimensions)
     attributes = made.attributes()
@@ -117,6 +129,7 @@ def _build(made: Large, dimensions: int, report: Report | None) -> None:
         attributes.append_column("embedding", column),
         vector="embedding",
         attributes=attributes.column_names,
+        range_index=ranged,
         queries=np.ascontiguousarray(every),
         path=made.index,
         overwrite=True,

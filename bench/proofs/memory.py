@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fanns.bench.proofs.asking import nearest, recalls
 from fanns.bench.proofs.findings import Bar, Finding
 from fanns.bench.proofs.large import Large, asked, column
 from fanns.bench.reporting.sheets import Sheet
 from fanns.bench.running.metrics import recall_interval
 from fanns.bench.running.results import RunError
 from fanns.bench.workloads import truth
-from fanns.datasets import exact
 
 K = 10
 Filter = tuple[str | None, dict[str, Any]]
@@ -47,13 +47,8 @@ def measure(
         vectors, attributes, wanted, [text for text, _ in filters], [one for _, one in filters],
         depth=K, report=report,
     )  # fmt: skip
-    recalls = np.ones(queries)
-    for number, ids in enumerate(told["ids"]):
-        best = found.distances[found.offsets[number] : found.offsets[number + 1]]
-        if len(best):
-            got = exact.distances(vectors[np.array(ids, np.int64)], wanted[number], "cosine")
-            recalls[number] = np.count_nonzero(got <= best[-1] + 1e-9) / len(best)
-    return Measured(told["stages"], recalls)
+    ids = [np.array(own, np.int64) for own in told["ids"]]
+    return Measured(told["stages"], recalls(vectors, wanted, ids, nearest(found)))
 
 
 def _filters(held: Large, group: int, queries: int) -> list[Filter]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fanns
+from fanns.bench.proofs.asking import Asking, recalls
 from fanns.bench.proofs.findings import Bar, Finding, ratio
 from fanns.bench.proofs.grid_judged import over_queries
-from fanns.bench.proofs.large import Large, asked, column
+from fanns.bench.proofs.large import Large, asked, column, group_filters
 from fanns.bench.proofs.touched import touched
 from fanns.bench.reporting.ratios import Interval
 from fanns.bench.reporting.sheets import Sheet
@@ -85,55 +85,39 @@ class _Asked:
     def __init__(
         self, index: fanns.Index, held: Large, size: int, queries: NDArray[np.float32]
     ) -> None:
-        self.index, self.vectors, self.queries = index, held.vectors(), queries
+        self.vectors, self.queries = held.vectors(), queries
         self.groups = held.attributes()[column(size)].to_numpy()
-        self.where = f"{column(size)} = :group"
-        whole = max(1, len(self.vectors) // size)
-        drawn = np.random.default_rng(size).integers(0, whole, len(queries))
-        self.params = [{"group": int(group)} for group in drawn]
-        self.prepared = [index.prepare(self.where).bind(**one) for one in self.params]
-        for one in self.prepared:
+        self.filters = group_filters(len(self.vectors), size, len(queries))
+        prepared = [index.prepare(where).bind(**params) for where, params in self.filters]
+        for one in prepared:
             one.count()
+        self.bits = index.info()["bits"]
+        self.asking: dict[Mode, Asking] = {
+            "end to end": Asking(index, queries, self.filters, K, RECALL),
+            "prepared": Asking(index, queries, [(one, None) for one in prepared], K, RECALL),
+        }
         self.place = Place(len(self.vectors), size)
 
     def explain(self) -> None:
         """Counters, bytes, paths and recall of every query, untimed."""
-        place, m = self.place, len(self.queries)
-        place.scored, place.read, place.recalls = np.empty(m), np.empty(m), np.empty(m)
-        paths: dict[str, None] = {}
-        bits = self.index.info()["bits"]
-        for number, query in enumerate(self.queries):
-            hits = self.index.search(query, K, where=self.prepared[number], recall=RECALL)
-            parts = hits.explain().segments
-            place.scored[number] = sum(sum(part.work[:2]) for part in parts)
-            place.read[number] = sum(touched(part, len(query), bits) for part in parts)
-            place.recalls[number] = self._recall(number, np.asarray(hits.ids))
-            paths |= dict.fromkeys(part.path for part in parts)
-        place.paths = sorted(paths)
+        told, width = self.asking["prepared"].answered(), self.queries.shape[1]
+        work = [[sum(part.work[:2]) for part in parts] for parts in told.parts]
+        read = [[touched(part, width, self.bits) for part in parts] for parts in told.parts]
+        self.place.scored = np.array([sum(own) for own in work], np.float64)
+        self.place.read = np.array([sum(own) for own in read], np.float64)
+        best = [self._nearest(number) for number in range(len(self.queries))]
+        self.place.recalls = recalls(self.vectors, self.queries, told.ids, best)
+        self.place.paths = sorted(told.paths)
 
     def time(self) -> None:
         """One round, in both modes."""
         for mode in MODES:
-            taken = np.empty(len(self.queries))
-            for number, query in enumerate(self.queries):
-                self.index.clear_cache()
-                begun = perf_counter()
-                if mode == "prepared":
-                    hits = self.index.search(query, K, where=self.prepared[number], recall=RECALL)
-                else:
-                    params = self.params[number]
-                    hits = self.index.search(query, K, self.where, params, recall=RECALL)
-                hits.ids  # noqa: B018 - read when first asked for: part of the answer
-                taken[number] = perf_counter() - begun
-            self.place.seconds[mode].append(taken)
+            self.place.seconds[mode].append(self.asking[mode].timed())
 
-    def _recall(self, number: int, ids: NDArray[np.int64]) -> float:
-        passing = np.flatnonzero(self.groups == self.params[number]["group"])
+    def _nearest(self, number: int) -> NDArray[np.float64]:
+        passing = np.flatnonzero(self.groups == self.filters[number][1]["group"])
         query = self.queries[number]
-        nearest = np.sort(exact.distances(self.vectors[passing], query, "cosine"))
-        wanted = min(K, len(passing))
-        found = exact.distances(self.vectors[ids], query, "cosine")
-        return float(np.count_nonzero(found <= nearest[wanted - 1] + 1e-9)) / wanted
+        return np.sort(exact.distances(self.vectors[passing], query, "cosine"))[:K]
 
 
 def judge(places: Sequence[Place], setting: Sequence[str]) -> Finding:
