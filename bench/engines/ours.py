@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -55,8 +55,16 @@ class Fanns(Engine):
             threads=threads,
             path=folder / "index",
             overwrite=True,
-            **self.options.get("build", {}),
+            **self._options(items.attributes),
         ).close()
+
+    def _options(self, attributes: pa.Table) -> dict[str, Any]:
+        """The build options as `Index.build` takes them."""
+        options = dict(self.options.get("build", {}))
+        if options.pop("graphs", False):
+            ordered = [field.name for field in attributes.schema if _is_ordered(field.type)]
+            options |= {"range_index": ordered, "label_index": "auto"}
+        return options
 
     def open(self, items: Items, folder: Path) -> None:
         self.index = fanns.open(folder / "index")
@@ -97,6 +105,10 @@ class Fanns(Engine):
 
     def close(self) -> None:
         self.index.close()
+
+
+def _is_ordered(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_temporal(kind) or pa.types.is_floating(kind))
 
 
 @cache
