@@ -109,10 +109,12 @@ def child(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subp
     )
 
 
-def run_child(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> str:
+def run_child(
+    script: str, *arguments: object, prefix: tuple[str, ...] = (), seconds: float = 120
+) -> str:
     """What the script printed; an AssertionError with its stderr if it failed."""
     process = child(script, *arguments, prefix=prefix)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=seconds)
     assert process.returncode == 0, errors
     return output
 

@@ -33,10 +33,10 @@ WHOLE = BUILD.replace("memory_limit=limit,", "")
 def compare(source: Path, target: Path, limit: str | None, **options: Any) -> dict[str, float]:
     """Predicted over actual, each from a process of its own."""
     asked = {"threads": 1, **options} | ({} if limit is None else {"memory_limit": limit})
-    planned = json.loads(run_child(PLAN, source, json.dumps(asked)).splitlines()[-1])
+    planned = json.loads(run_child(PLAN, source, json.dumps(asked), seconds=900).splitlines()[-1])
     script = WHOLE if limit is None else BUILD
-    told = run_child(script, source, target, str(limit), json.dumps(options)).splitlines()[-1]
-    made = json.loads(told)
+    given = (source, target, limit, json.dumps(options))
+    made = json.loads(run_child(script, *given, seconds=1_800).splitlines()[-1])
     assert planned["segments"] == made["segments"]
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     return {
