@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fanns.errors import InputError, ParameterError
+from fanns.errors import FilterError, InputError, ParameterError
 
 MOST = 2**62
 """Numbers that kernels count to stay below, so that sums of two are int64."""
@@ -53,6 +53,12 @@ def check_limit(limit: Any) -> None:
     """Raises InputError unless this is None or a number of rows."""
     if limit is not None:
         check_whole("limit", limit, 0)
+
+
+def check_nulls(nulls: Any) -> None:
+    """Raises FilterError unless this is a text; which, is checked with the filter."""
+    if not isinstance(nulls, str):
+        raise FilterError(f"nulls is {nulls!r}, expected 'sql' or 'python'")
 
 
 def check_mapping(params: Any) -> None:

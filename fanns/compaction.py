@@ -26,8 +26,9 @@ from fanns.writing import Change
 DEAD_SHARE = 0.1
 """A segment with more deleted rows than this share is built anew."""
 
-SMALL_SHARE = 0.25
-"""A segment with fewer rows than this share of all is merged with such neighbours."""
+SMALL_SHARE = 0.5
+"""A segment of at most this share of all rows is merged with such neighbours: each costs a search
+as much again as one segment does. What holds more than all others is left alone."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,7 +83,7 @@ def runs(segments: Sequence[Segment], every: bool, erase: bool) -> list[list[int
     found: list[list[int]] = []
     before = -2
     for place, segment in enumerate(segments):
-        small = segment.rows < SMALL_SHARE * total
+        small = segment.rows <= SMALL_SHARE * total
         if not (every or small or must(segment, erase)):
             continue
         if place == before + 1:

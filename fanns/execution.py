@@ -350,11 +350,12 @@ def _merge(segments: Sequence[Segment], parts: list[tuple[int, Answers]], i: int
     distances = np.concatenate([found.distances[i, : found.found[i]] for _, found in parts])
     where = np.concatenate([np.full(len(part), number, np.int32) for number, part in rows])
     flat = np.concatenate([part for _, part in rows])
-    keys: list[Any] = []
-    for number, part in rows:
-        taken = segments[number].ids.take(part)
-        keys += [key.encode() for key in taken] if isinstance(taken, list) else taken.tolist()
-    order = sorted(range(len(flat)), key=lambda at: (distances[at], keys[at]))[:k]
+    keys = [segments[number].ids.take(part) for number, part in rows]
+    if isinstance(keys[0], np.ndarray):
+        order = np.lexsort((np.concatenate(keys), distances))[:k]
+    else:
+        texts = [key.encode() for part in keys for key in part]
+        order = np.array(sorted(range(len(flat)), key=lambda at: (distances[at], texts[at]))[:k])
     statuses = {int(found.status[i]) for _, found in parts}
     status = EXACT
     if INCOMPLETE in statuses:

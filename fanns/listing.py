@@ -134,7 +134,7 @@ def facets(
     else:
         order = pc.sort_indices(table, sort_keys=[("count", "descending"), ("value", "ascending")])
     table = table.take(order)
-    return table if limit is None else table.slice(0, limit)
+    return table if limit is None else table.slice(0, min(limit, table.num_rows))
 
 
 def rows(

@@ -196,5 +196,5 @@ class _reported:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (OSError, pa.ArrowException)):
+        if isinstance(error, (OSError, pa.ArrowException, UnicodeDecodeError)):
             raise InputError(f"{self.path} cannot be read as Parquet: {error}") from error

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fanns.arguments import check_mapping
+from fanns.arguments import check_mapping, check_nulls
 from fanns.attributes.direct import Way
 from fanns.attributes.direct_tree import direct
 from fanns.errors import FilterError, InputError, ParameterError, UnknownColumnError
@@ -227,6 +227,8 @@ def prepare(
     """Whatever is accepted as a filter, ready to run on a snapshot."""
     if params is not None and type(params) is not dict:
         check_mapping(params)
+    if nulls is not None:
+        check_nulls(nulls)
     if isinstance(where, Prepared):
         ready = where.of(snapshot)
         return ready.bind(**params) if params else ready

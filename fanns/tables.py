@@ -76,7 +76,7 @@ def _read_parquet(paths: list[Path]) -> pa.Table:
         try:
             file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
             table = file.read()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read as Parquet: {error}") from error
         if tables:
             check_same_columns(tables[0].schema, table.schema, paths[0], path)

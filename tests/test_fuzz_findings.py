@@ -15,7 +15,7 @@ import xxhash
 import fanns
 from fanns.calibration import DEFAULT, Calibration
 from fanns.cli_options import read_vectors
-from fanns.errors import CorruptIndexError, FannsError, InputError, ParameterError
+from fanns.errors import CorruptIndexError, FannsError, FilterError, InputError, ParameterError
 from tests.storage_helpers import forge
 
 N, D = 12, 4
@@ -199,6 +199,25 @@ def test_arguments_of_other_types(path: Path, options: dict[str, Any]) -> None:
             with pytest.raises(FannsError) as caught:
                 index.search(query, **options)
             assert isinstance(caught.value, InputError | ParameterError)
+
+
+def test_rules_for_nulls_that_are_no_text(path: Path) -> None:
+    with fanns.open(path) as index:
+        for nulls in (["sql"], 5, "mysql"):
+            with pytest.raises(FilterError, match="nulls"):
+                index.search(np.ones(D, np.float32), 3, "year = 1", nulls=nulls)  # type: ignore[arg-type]
+        assert index.facets("year", limit=2**70).num_rows == 3
+
+
+def test_names_in_parquet_that_are_no_text(path: Path, tmp_path: Path) -> None:
+    """Where a column's name is damaged, pyarrow raises UnicodeDecodeError."""
+    with fanns.open(path) as index:
+        index.export(tmp_path / "x.parquet")
+    content = (tmp_path / "x.parquet").read_bytes().replace(b"year", b"y\xffar")
+    (tmp_path / "x.parquet").write_bytes(content)
+    for read in (fanns.Index.build, fanns.Index.import_):
+        with pytest.raises(InputError):
+            read(tmp_path / "x.parquet")
 
 
 def test_any_number_of_rows_may_be_asked_for(path: Path) -> None:
