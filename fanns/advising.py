@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanns.arguments import check_recall, check_whole
 from fanns.building import Recipe
 from fanns.column_graphs import ColumnGraphs, chosen_values, counts_of, orderly, range_bytes
 from fanns.errors import InputError
@@ -47,9 +48,13 @@ def advise(
     """Graphs worth having, those that save most for their bytes first; see `Index.advise`."""
     if isinstance(filters, str) or not isinstance(filters, Sequence) or not filters:
         raise InputError("filters is a list of filters, or of (filter, params)")
+    check_whole("k", k, 1)
+    check_recall(recall)
     before = 0.0
     served: dict[tuple[str, str], list[float]] = {}
     for given in filters:
+        if isinstance(given, tuple) and len(given) != 2:
+            raise InputError(f"filters: {given!r} is no pair (filter, params)")
         where, params = given if isinstance(given, tuple) else (given, None)
         selections = prepare(snapshot, where, params, None).selections()
         saved: dict[tuple[str, str], float] = {}

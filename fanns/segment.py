@@ -405,15 +405,17 @@ class Segment:
         return {made.title: made for some in self.column_graphs.values() for made in some}
 
     def coverings(self, selection: Selection) -> tuple[Covering, ...]:
-        """What the graphs of columns would walk through for a selection."""
-        graphs, found = self.column_graphs, []
+        """What the graphs of columns would walk through for a selection, one for each graph."""
+        graphs = self.column_graphs
+        found: dict[str, Covering] = {}
         if graphs:
             for span in selection.spans:
                 for graph in graphs.get(id(span.postings), ()):
                     covering = graph.covering(span.bounds)
-                    if covering is not None:
-                        found.append(covering)
-        return tuple(found)
+                    known = found.get(graph.title)
+                    if covering is not None and (known is None or covering.rows < known.rows):
+                        found[graph.title] = covering
+        return tuple(found.values())
 
     @cached_property
     def attributes(self) -> AttributeIndex:

@@ -101,6 +101,21 @@ def test_filters_walk_through_the_graph_of_their_column(folder: Path) -> None:
     assert both in (year, kind)
 
 
+def test_of_several_things_said_of_a_column_the_narrowest_that_its_graph_covers_counts() -> None:
+    common = [[*tags, 9] if i % 10 else tags for i, tags in enumerate(TAGS)]  # too frequent
+    table = TABLE.set_column(4, "tags", pa.array(common))
+    index = fanns.Index.build(
+        table, id="id", vector="vector", label_index=["tags"], calibration="default"
+    )
+    nine = np.arange(N) % 10 > 0
+    graph = "label graph of tags"
+    assert check(index, "list_has_all(tags, [9, 1])", nine & has(1)) == graph
+    assert check(index, "list_has_all(tags, [1, 9])", nine & has(1)) == graph
+    several = "array_has_any(tags, [0, 1, 2, 3, 9]) AND list_contains(tags, 1)"
+    assert check(index, several, has(1)) == graph
+    assert check(index, "list_has_all(tags, :tags)", nine & has(1), {"tags": [9, 1]}) == graph
+
+
 def test_filters_that_no_graph_covers(folder: Path) -> None:
     index = fanns.open(folder)
     assert check(index, "year < 200 OR year > 400", (YEARS < 200) | (YEARS > 400)) == "graph"
@@ -269,3 +284,9 @@ def test_advice_names_the_graphs_that_filters_would_gain_by(tmp_path: Path) -> N
             index.advise(wrong)
     with pytest.raises(fanns.FannsError, match="nothing"):
         index.advise(["nothing = 3"])
+    options: dict[str, Any]
+    for options in ({"k": 0}, {"k": "ten"}, {"recall": 2.0}, {"recall": "most"}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} is "):
+            index.advise(["year < 300"], **options)
+    with pytest.raises(InputError, match="is no pair"):
+        index.advise([("year < :a", {"a": 3}, "sql")])

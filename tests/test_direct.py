@@ -195,6 +195,18 @@ def test_searches_through_it(table: pa.Table) -> None:
     assert made.count(where, {"y": 7, "t": "ab"}) >= before == len(passing)
 
 
+@pytest.mark.parametrize("most", [N // 10, N])
+def test_lists_with_several_elements_are_not_taken_for_all_rows(most: int) -> None:
+    # Every other row has both: as many entries as rows.
+    both = [["a", "b"] if i % 2 else [] for i in range(N)]
+    table = pa.table({"i": range(N), "tags": both})
+    made = AttributeIndex.build(table, schema_of(table.schema))
+    way = direct(parse_filter("list_has_any(tags, :ts) AND i < :most"), made)
+    assert way is not None
+    found = way.select({"ts": ["a", "b"], "most": most})
+    assert found is not None and found.rows().tolist() == list(range(1, most, 2))
+
+
 @pytest.mark.parametrize("few", [0, 100])
 @pytest.mark.parametrize(
     "where", ["name = :n", "list_contains(tags, :n)", "day = :n", "small = :n"]

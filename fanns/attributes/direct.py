@@ -157,9 +157,10 @@ class Direct:
             return self._meet_large([(counts[place], *parts[place]) for place in order])
         rows = first[0].postings.slice(first[1])
         for place in order[1:]:
-            if len(rows) == 0 or counts[place] == self._n:
-                break  # the rest, larger still, hold every row
-            rows = _passing(rows, *parts[place])
+            if len(rows) == 0:
+                break
+            if not self._is_all(counts[place], parts[place]):
+                rows = _passing(rows, *parts[place])
         spans = tuple(Span(column.postings, bounds) for column, bounds in parts)
         return Selection(self._n, len(rows), _sorted(rows, first[1]), None, spans)
 
@@ -167,13 +168,22 @@ class Direct:
         """The same by bitmaps, until few rows are left."""
         selection = parts[0][1].postings.select(parts[0][2])
         for count, column, bounds in parts[1:]:
-            if selection.count == 0 or count == self._n:
+            if selection.count == 0:
                 break
+            if self._is_all(count, (column, bounds)):
+                continue
             if isinstance(column, ScalarColumn) and selection.count <= self._n >> 4:
                 selection = column.filtered(selection, bounds)
             else:
                 selection = selection & column.postings.select(bounds)
         return selection
+
+    def _is_all(self, count: int, part: Part) -> bool:
+        """Whether every row is in a part that `postings.count` says has so many.
+
+        Lists with several of the elements count several times.
+        """
+        return count == self._n and _distinct(part)
 
 
 class AnyOf:

@@ -82,12 +82,21 @@ class ColumnGraph(Protocol):
         """See `Path.search`; the selection has a span of this column that the graph covers."""
 
 
-def span_of(selection: Selection, postings: PostingLists) -> Span:
-    """What a selection says of a column."""
-    for span in selection.spans:  # faster than a generator
-        if span.postings is postings:
-            return span
-    raise ValueError("the selection has no span of this column")
+def narrowest(graph: ColumnGraph, spans: Iterable[Span]) -> list[int]:
+    """Of what spans say of a column, the bounds that its graph covers with the fewest rows.
+
+    A filter may say several things of a column: its lists hold this element, and that one, too.
+    """
+    best: Covering | None = None
+    found: list[int] = []
+    for span in spans:
+        if span.postings is graph.postings:
+            covering = graph.covering(span.bounds)
+            if covering is not None and (best is None or covering.rows < best.rows):
+                best, found = covering, span.bounds
+    if best is None:
+        raise ValueError(f"the {graph.title} covers none of the spans")
+    return found
 
 
 class RangeGraph:
@@ -155,7 +164,7 @@ class RangeGraph:
         budget: Budget,
     ) -> Answers:
         """The k nearest selected rows that a walk through the interval finds."""
-        low, high = self._interval(span_of(selection, self.postings).bounds)
+        low, high = self._interval(narrowest(self, selection.spans))
         part = self._part.copy()
         part[LOW], part[HIGH] = low, high
         part.setflags(write=False)
@@ -223,7 +232,7 @@ class LabelGraph:
         budget: Budget,
     ) -> Answers:
         """The k nearest selected rows that a walk through the rows of each value finds."""
-        codes = codes_of(span_of(selection, self.postings).bounds) or []
+        codes = codes_of(narrowest(self, selection.spans)) or []
         if len(codes) == 1:
             return self._walk(queries, selection, codes[0], k, parameters, budget)
         if budget.max_work:
