@@ -222,12 +222,12 @@ def _writes(told: Mapping[str, Told]) -> Sheet:
     rows = []
     for name, one in told.items():
         lacks = LIVING[name].lacks
+        survives = LIVING[name].durable
         if one.problem is not None:
-            rows.append([name, one.problem, "-", "-", "-", "-"])
-            continue
+            survives += f"; turn {len(one.turns) + 1} failed: {one.problem}"
         rows.append(
             [
-                name, LIVING[name].durable, _number(one.median("one"), 1),
+                name, survives, _number(one.median("one"), 1),
                 _number(one.median("batches")),
                 lacks.get("updates") or _number(one.median("updates"), 1),
                 lacks.get("merging") or _number(one.median("merge_seconds"), 1),
