@@ -8,8 +8,8 @@ rows, and values are asked for, as far as nobody tells better, as often as rows 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,48 +40,49 @@ Progress = Callable[[str, int, int], None]
 class ColumnGraphs:
     """The columns with a range graph, and those with a label graph.
 
-    `share`: what label graphs may take, as a share of the vectors' bytes; None for no limit.
+    `auto`: columns whose label graphs share a budget, AUTO_SHARE of the vectors' bytes; `labels`
+    have no limit.
     """
 
     ranges: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    share: float | None = None
+    auto: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"ranges": list(self.ranges), "labels": list(self.labels), "share": self.share}
+        return {name: list(getattr(self, name)) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> ColumnGraphs:
         """The inverse of `to_json`; KeyError, TypeError or ValueError where it is none."""
-        share = raw["share"]
-        if not isinstance(raw["ranges"], list) or not isinstance(raw["labels"], list):
+        parts = [raw[name] for name in cls.__slots__]
+        if not all(isinstance(part, list) for part in parts):
             raise ValueError("columns of graphs are lists")
-        made = cls(tuple(raw["ranges"]), tuple(raw["labels"]), share)
-        names = (*made.ranges, *made.labels)
-        if not all(isinstance(name, str) for name in names):
+        if not all(isinstance(name, str) for part in parts for name in part):
             raise ValueError("columns of graphs are names")
-        if share is not None and not 0 <= float(share) < math.inf:
-            raise ValueError(f"share of label graphs is {share!r}")
-        return made
+        return cls(*map(tuple, parts))
 
     def without(self, column: str) -> ColumnGraphs:
         """The same for the other columns."""
-        ranges, labels = (
-            tuple(name for name in names if name != column) for names in (self.ranges, self.labels)
-        )
-        return replace(self, ranges=ranges, labels=labels)
+        parts = [getattr(self, name) for name in self.__slots__]
+        return ColumnGraphs(*(tuple(name for name in part if name != column) for part in parts))
 
     def of(self, kind: str) -> tuple[str, ...]:
         """The columns with graphs of a kind."""
-        return self.ranges if kind == RANGE else self.labels
-
-    def budget(self, n: int, d: int) -> float | None:
-        """Bytes that label graphs may take beside n vectors of d dimensions; None: any number."""
-        return None if self.share is None else self.share * n * d * FLOAT_BYTES
+        return self.ranges if kind == RANGE else (*self.labels, *self.auto)
 
     def columns(self) -> set[str]:
         """The columns with any."""
-        return {*self.ranges, *self.labels}
+        return {*self.ranges, *self.labels, *self.auto}
+
+    def values(self, counts: Mapping[str, np.ndarray], n: int, d: int) -> dict[str, list[int]]:
+        """The codes of the values that get links, rising, by column, beside n vectors of d numbers.
+
+        counts: the rows of each value (code) of the columns with label graphs.
+        """
+        own = {name: counts[name] for name in self.labels}
+        shared = {name: counts[name] for name in self.auto}
+        budget = AUTO_SHARE * n * d * FLOAT_BYTES
+        return chosen_values(own, n, None) | chosen_values(shared, n, budget)
 
 
 NO_GRAPHS = ColumnGraphs()
@@ -107,7 +108,7 @@ def wanted(
         if label_index != AUTO:
             raise InputError(f'label_index is {label_index!r}, expected column names or "{AUTO}"')
         labels = tuple(name for name in indexed if _is_label(schema[name]))
-        return ColumnGraphs(ranges, labels, AUTO_SHARE)
+        return ColumnGraphs(ranges, (), labels)
     return ColumnGraphs(ranges, _names("label_index", label_index, indexed))
 
 
@@ -140,21 +141,26 @@ def build_column_graphs(
     seed: int,
     threads: int | None,
     progress: Progress,
+    known: Collection[tuple[str, str]] = (),
 ) -> dict[str, np.ndarray]:
     """The arrays of a segment's column graphs, by their names in it.
 
-    `base` int32[n, places] are the links of the graph of all rows.
+    `known`: kind and column of those that it has. `base` int32[n, places] are the links of the graph
+    of all rows.
     """
     arrays: dict[str, np.ndarray] = {}
     options: Any = {"seed": seed, "threads": threads}
     for name in graphs.ranges:
+        if (RANGE, name) in known:
+            continue
         made = range_links(
             rows, base, attributes.postings(name), progress=_stage(progress, name), **options
         )
         arrays |= {f"{FOLDERS[RANGE]}/{name}/{part}": array for part, array in made.items()}
-    budget = graphs.budget(rows.vectors.n, rows.vectors.d)
-    counts = {name: counts_of(attributes, name) for name in graphs.labels}
-    for name, values in chosen_values(counts, len(base), budget).items():
+    counts = {name: counts_of(attributes, name) for name in graphs.of(LABEL)}
+    for name, values in graphs.values(counts, len(base), rows.vectors.d).items():
+        if (LABEL, name) in known:
+            continue
         postings = attributes.postings(name)
         made = label_links(rows, postings, values, progress=_stage(progress, name), **options)
         arrays |= {f"{FOLDERS[LABEL]}/{name}/{part}": array for part, array in made.items()}

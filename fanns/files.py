@@ -118,6 +118,27 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_again(path: Path) -> None:
+    """Puts a durable copy in the place of a file; one that is there no more needs nothing.
+
+    After a failed fsync the system takes the file's pages for written, and a second one says
+    nothing of them (Rebello et al., "Can applications recover from fsync failures?", 2020).
+    """
+    again = path.with_name(f"{path.name}.again")
+    try:
+        with open(path, "rb") as source, open(again, "wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        os.replace(again, path)
+    except FileNotFoundError:
+        return
+    except BaseException:
+        with contextlib.suppress(OSError):
+            again.unlink()
+        raise
+
+
 def sync_directory(path: Path) -> None:
     """Makes the names in a directory durable (a no-op where directories cannot be opened)."""
     if sys.platform == "win32":

@@ -11,7 +11,7 @@ import numpy as np
 from fanns.building import MEASURED_ROWS, SAMPLE_LIMIT, Recipe
 from fanns.calibration import sample_queries
 from fanns.calibration.columns import measured
-from fanns.column_graphs import ColumnGraphs, build_column_graphs, wanted
+from fanns.column_graphs import build_column_graphs, wanted
 from fanns.errors import InputError
 from fanns.paths.column_graph import LABEL, RANGE, graphs_among
 from fanns.paths.column_graph_builder import Coded
@@ -32,7 +32,7 @@ def with_graphs(recipe: Recipe, name: str, range_index: bool, label_index: bool)
     asked = wanted([name] * range_index, [name] * label_index, recipe.schema, indexed)
     for kind, has, more in (
         (RANGE, held.ranges, asked.ranges),
-        (LABEL, held.labels, asked.labels),
+        (LABEL, held.of(LABEL), asked.labels),
     ):
         if name in has and name in more:
             raise InputError(f"column {name!r} has a {kind} graph already")
@@ -53,21 +53,18 @@ def graphs_added(snapshot: Snapshot, recipe: Recipe, progress: Progress | None) 
 def lacking(segment: Segment, recipe: Recipe, progress: Progress | None) -> Edit | None:
     """What gives one segment those graphs; None where it has all, or is too small for any."""
     known = set(graphs_among(segment.arrays))
-    graphs = ColumnGraphs(
-        tuple(name for name in recipe.graphs.ranges if (RANGE, name) not in known),
-        tuple(name for name in recipe.graphs.labels if (LABEL, name) not in known),
-        recipe.graphs.share,
-    )
-    if segment.graph is None or not graphs.columns() & set(segment.indexed):
+    wanted_kinds = {(kind, name) for kind in (RANGE, LABEL) for name in recipe.graphs.of(kind)}
+    if segment.graph is None or wanted_kinds <= known:
         return None
     arrays = build_column_graphs(
-        graphs,
+        recipe.graphs,
         Coded(segment.vectors, segment.codes, np.unique(segment.clusters.offsets)),
         segment.graph.links,
         segment.attributes,
         seed=recipe.seed,
         threads=recipe.threads,
         progress=progress or (lambda stage, done, total: None),
+        known=known,
     )
     if not arrays:
         return None

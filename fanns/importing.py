@@ -15,6 +15,7 @@ from fanns.building import Recipe, prepare_data
 from fanns.errors import CorruptIndexError, InputError
 from fanns.exporting import FORMAT, METADATA
 from fanns.ingest import Ingest
+from fanns.paths.column_graph import LABEL
 from fanns.recipe_types import check_types
 from fanns.tables import read_table
 
@@ -119,7 +120,7 @@ def _restored(settings: Recipe, table: pa.Table, threads: int | None) -> tuple[R
         calibration=settings.calibration,
         bits=settings.bits,
         range_index=settings.graphs.ranges,
-        label_index=settings.graphs.labels,
+        label_index=settings.graphs.of(LABEL),
     )
     told = (settings.dimensions, settings.id_kind, dict(settings.schema))
     if (recipe.dimensions, recipe.id_kind, dict(recipe.schema)) != told:

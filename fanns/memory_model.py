@@ -7,6 +7,8 @@ follow `building.make_segment`, `segment_building.build_segment` and what these 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,6 @@ from fanns.building import Recipe
 from fanns.clusters import MAX_CLUSTERS, SAMPLE_PER_CLUSTER
 from fanns.codebooks import SAMPLE
 from fanns.codes import ALIGNMENT
-from fanns.column_graphs import chosen_values
 from fanns.kernels.bits import record_words
 from fanns.kernels.fastscan import GROUP_BYTES, ROWS, groups_of
 from fanns.paths.column_graph_builder import LABEL_BYTES, shifts_of
@@ -42,7 +43,7 @@ class RowBytes(NamedTuple):
     ids: its key, held or on disk. attributes: its columns as Arrow holds them; indexed: and as the
     attribute index does. stored: its columns for display. indexing, ordering: what is held besides
     while the most demanding attribute is indexed, and stored column put in order. labels: the
-    share of the rows that has each value of the columns with label graphs.
+    share of the rows that has each value of a column with label graphs.
     """
 
     ids: float
@@ -51,7 +52,7 @@ class RowBytes(NamedTuple):
     stored: float
     indexing: float
     ordering: float
-    labels: tuple[float, ...] = ()
+    labels: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def given(self) -> float:
@@ -140,8 +141,8 @@ def linked_rows(recipe: Recipe, rows: int, per: RowBytes) -> int:
     """How many rows graphs of columns link, over all parts of their orders, and values."""
     if rows < MIN_ROWS:
         return 0
-    counts = {"": np.rint(np.array(per.labels) * rows).astype(np.int64)}
-    chosen = chosen_values(counts, rows, recipe.graphs.budget(rows, recipe.dimensions))
+    counts = {name: np.rint(shares * rows).astype(np.int64) for name, shares in per.labels.items()}
+    chosen = recipe.graphs.values(counts, rows, recipe.dimensions)
     linked = sum(int(counts[name][codes].sum()) for name, codes in chosen.items())
     return linked + len(recipe.graphs.ranges) * rows * len(shifts_of(rows))
 

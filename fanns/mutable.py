@@ -217,7 +217,8 @@ class Mutable:
     ) -> None:
         """Give a column that is only stored an index, or any column a graph of its own.
 
-        Filters use either from then on.
+        Filters use either from then on. These are two steps: where a graph cannot be built, the
+        index stays.
 
         Args:
             range_index, label_index: the graphs of `Index.build`; building one takes up to as long

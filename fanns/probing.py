@@ -22,6 +22,7 @@ from fanns.memory_model import (
     vector_item,
 )
 from fanns.parquet_source import ParquetSource
+from fanns.paths.column_graph import LABEL
 from fanns.paths.graph_builder import MIN_ROWS
 from fanns.reading_rows import joined_rows, read_rows
 from fanns.segment import Segment
@@ -137,7 +138,9 @@ def probe_rows(recipe: Recipe, parts: list[Ingest]) -> Probe:
     return Probe(held_now(), per, n, dimensions, seconds)
 
 
-def shares_of(segment: Segment, recipe: Recipe) -> tuple[float, ...]:
-    """The share of a segment's rows that has each value of the columns with label graphs."""
-    counts = [counts_of(segment.attributes, name) for name in recipe.graphs.labels]
-    return tuple((np.concatenate(counts) / max(1, segment.n)).tolist()) if counts else ()
+def shares_of(segment: Segment, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The share of a segment's rows that has each value of a column with label graphs."""
+    return {
+        name: counts_of(segment.attributes, name) / max(1, segment.n)
+        for name in recipe.graphs.of(LABEL)
+    }

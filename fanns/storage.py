@@ -385,8 +385,15 @@ class Directory:
         if backlog is None or not backlog.begun:
             return
         with reported("sync", self._place):
-            for path in dict.fromkeys(backlog.paths):
+            paths = list(dict.fromkeys(backlog.paths))
+            if backlog.doubtful:
+                for path in paths:
+                    if path.is_file():
+                        files.write_again(path)
+            backlog.doubtful = True
+            for path in paths:
                 files.sync_path(path)
+            backlog.doubtful = False
         self._write_catalog(self._require_writer().load())
         remove_pending(self._place)
         for path in backlog.garbage:
@@ -651,13 +658,14 @@ class Backlog:
 
     Attributes:
         paths: files and folders to sync. garbage: what goes then. begun: when the first of the
-        commits was (time.monotonic), 0 while there is none.
+        commits was (time.monotonic), 0 while there is none. doubtful: a sync of them failed.
     """
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
         self.garbage: list[Path] = []
         self.begun = 0.0
+        self.doubtful = False
 
     def is_old(self) -> bool:
         """Whether the first commit is longer ago than one may be deferred."""

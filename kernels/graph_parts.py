@@ -24,6 +24,7 @@ import numpy as np
 from fanns.kernels.graph_keys import inlined
 from fanns.kernels.graph_steps import is_set, take
 from fanns.kernels.jit import Array, Integer, inner
+from fanns.kernels.shortlist import make_heap, sink
 
 LOW, HIGH, WIDTH = 0, 1, 2
 SHIFTS = 3
@@ -95,15 +96,14 @@ def begin_part(
     ranked, low, size = marks.shape[0] > 0, part[LOW], part[HIGH] - part[LOW]
     count, taken = np.int64(0), np.int64(0)
     row: Integer
-    looked = np.zeros(around.shape[0], np.uint8)
-    while taken < clusters:
-        nearest = np.int64(-1)
-        for cluster in range(around.shape[0]):
-            if looked[cluster] == 0 and (nearest < 0 or around[cluster] < around[nearest]):
-                nearest = np.int64(cluster)
-        if nearest < 0:
-            break
-        looked[nearest] = 1
+    behind_all: Integer = np.int64(around.shape[0])
+    queue, numbers = around.copy(), np.arange(around.shape[0])
+    make_heap(queue, numbers, behind_all)
+    while taken < clusters and behind_all > 0:
+        nearest = numbers[0]
+        behind_all -= 1
+        queue[0], numbers[0] = queue[behind_all], numbers[behind_all]
+        sink(queue, numbers, np.int64(0), behind_all)
         before, stop = count, count + most
         row, behind = np.int64(bounds[nearest]), np.int64(bounds[nearest + 1])
         place: Integer = np.int64(0)

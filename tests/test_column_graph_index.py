@@ -227,7 +227,10 @@ def test_values_are_chosen_by_what_they_save_for_their_bytes(
     auto = built(label_index="auto", range_index=[])
     told = auto.info()["columns"]
     label = [told[name]["graphs"]["label"] for name in ("kind", "tags")]
-    assert min(label) >= 0 < sum(label) <= N * D * 4
+    assert 0 < sum(label) <= N * D * 4
+    auto.add_column("half", pa.array(np.where(YEARS < 250, "low", "high")), index=True)
+    auto.index_column("half", label_index=True)  # asked for by name: whatever the others take
+    assert auto.info()["columns"]["half"]["graphs"]["label"] == 96 * N
     counts = {"a": np.array([5_000, 2_000, 30]), "b": np.array([3_000, 90_000])}
     assert chosen_values(counts, 100_000, None) == {"a": [0, 1], "b": [0]}
     assert chosen_values(counts, 100_000, 96 * 8_000) == {"a": [0], "b": [0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -120,6 +121,41 @@ def test_lost_power_takes_what_came_after_the_sync(
         with fanns.open(tmp_path / "x", mode="w", check=True) as written:
             assert_same(written, model, QUERY)
             model = changed(written, model, 2, seed=3)
+    with fanns.open(tmp_path / "x", check=True) as read:
+        assert_same(read, model, QUERY)
+
+
+def test_what_a_failed_sync_left_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = start(tmp_path / "x")
+    index = fanns.open(tmp_path / "x", mode="w", durability="deferred", merge="manual")
+    model = changed(index, model, 3, seed=1)
+    segments = sorted((tmp_path / "x").glob("segment-*/*"))
+    before = {path: path.stat().st_ino for path in segments}
+    real = os.fsync
+
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(fanns.FannsError, match="Input/output error"):
+            index.sync()
+    assert {path: path.stat().st_ino for path in segments} == before
+    synced: set[int] = set()
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    index.sync()
+    kept = [path for path in segments if path.is_file()]
+    again = {path for path in kept if path.stat().st_ino != before[path]}
+    assert again and {path.stat().st_ino for path in again} <= synced
+    assert_same(index, model, QUERY)
+    index.close()
     with fanns.open(tmp_path / "x", check=True) as read:
         assert_same(read, model, QUERY)
 
