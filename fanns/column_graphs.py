@@ -145,8 +145,8 @@ def build_column_graphs(
 ) -> dict[str, np.ndarray]:
     """The arrays of a segment's column graphs, by their names in it.
 
-    `known`: kind and column of those that it has. `base` int32[n, places] are the links of the graph
-    of all rows.
+    `known`: kind and column of those that it has. `base` int32[n, places] are the links between
+    all rows.
     """
     arrays: dict[str, np.ndarray] = {}
     options: Any = {"seed": seed, "threads": threads}
