@@ -50,6 +50,10 @@ MANY = 8
 """Of more than one in so many rows the vectors are read ahead, all of them."""
 
 
+# What vectors may be held as.
+HELD = (np.float32, np.float16, np.int8)
+
+
 class Clusters(NamedTuple):
     """Where each cluster starts, int64[c + 1], its centre, float32[c, d], and its reach.
 
@@ -173,7 +177,7 @@ class Segment:
         """int32[n]: the place in which each row was given."""
         positions = self.arrays["rows/positions"]
         good = positions.shape == (self.n,) and positions.dtype == np.int32
-        good = good and (self.n == 0 or positions.min() >= 0)
+        good = good and (self.n == 0 or (positions.min() >= 0 and positions.max() < self.n))
         if not good or not np.array_equal(
             np.bincount(positions, minlength=self.n), np.ones(self.n)
         ):
@@ -196,6 +200,9 @@ class Segment:
 
     @cached_property
     def vectors(self) -> DenseVectors:
+        held = self.arrays["vectors/vectors"]
+        if held.ndim != 2 or held.dtype not in HELD:
+            raise CorruptIndexError(f"vectors/vectors: {held.dtype}{held.shape}")
         made = DenseVectors.load(Part(self.arrays, "vectors"), METRICS[self.metric])
         n, d = self.n, made.d
         self._check_shapes({"vectors/vectors": ((n, d), None), "vectors/norms": ((n,), "float64")})

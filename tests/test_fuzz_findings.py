@@ -130,8 +130,16 @@ def test_numbers_that_kernels_would_follow(path: Path) -> None:
     def first(value: int) -> Callable[[np.ndarray], None]:
         return lambda values: values.__setitem__(0, value)
 
-    forged_array(path, "rows/positions", first(-1))
-    with pytest.raises(CorruptIndexError, match="rows/positions"):
+    for number in (-1, 2**31 - 1):  # the latter asked for 16 GB
+        forged_array(path, "rows/positions", first(number))
+        with pytest.raises(CorruptIndexError, match="rows/positions"):
+            use(path)
+
+
+@pytest.mark.parametrize("sides", ["48", "48,1,1", "1,48"])
+def test_vectors_of_other_sides(path: Path, sides: str) -> None:
+    forge(path, f"UPDATE array SET shape = '{sides}' WHERE name = 'vectors/vectors'")
+    with pytest.raises(CorruptIndexError, match="vectors"):
         use(path)
 
 
