@@ -15,6 +15,7 @@ from fanns.bench.cli_proof_options import (
     large_set,
     proof_options,
     rounds_option,
+    sets_options,
 )
 from fanns.cli_options import progress
 
@@ -22,14 +23,7 @@ ROWS = (10_000, 100_000, 1_000_000)
 
 
 @click.command()
-@click.option(
-    "--rows",
-    "sets",
-    multiple=True,
-    type=COUNT,
-    help="Rows of a set; give several. [default: 10000, 100000 and 1000000]",
-)
-@click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
+@sets_options("10000, 100000 and 1000000")
 @click.option(
     "--range-index", is_flag=True, help="Give the column of the intervals a graph of its own."
 )

@@ -8,23 +8,18 @@ from typing import Any
 
 import click
 
-from fanns.bench.cli_proof_options import COUNT, end, proof_options, rounds_option
+from fanns.bench.cli_proof_options import (
+    COUNT,
+    end,
+    proof_options,
+    rounds_option,
+    workload_options,
+)
 from fanns.cli_options import progress
 
 
 @click.command()
-@click.option(
-    "--workload",
-    metavar="NAME|DIR",
-    default="arxiv-100k",
-    show_default=True,
-    help="Its rows and queries; years are drawn by chance.",
-)
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of arXiv records, for arxiv-*; default: FANNS_BENCH_DATA.",
-)
+@workload_options
 @click.option(
     "--engine",
     "engines",

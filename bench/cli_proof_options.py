@@ -56,11 +56,33 @@ def workload_options(command: Command) -> Command:
             metavar="NAME|DIR",
             default="arxiv-100k",
             show_default=True,
-            help="Its rows and queries; the filters are drawn anew.",
+            help="Its rows and queries; what filters speak of is drawn anew.",
         ),
     ):
         command = option(command)
     return command
+
+
+def sets_options(told: str) -> Callable[[Command], Command]:
+    """--rows, several times, and --dimensions; `told`: which rows without."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option(
+                "--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors."
+            ),
+            click.option(
+                "--rows",
+                "sets",
+                multiple=True,
+                type=COUNT,
+                help=f"Rows of a set; give several. [default: {told}]",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def home_option(command: Command) -> Command:

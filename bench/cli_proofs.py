@@ -16,6 +16,7 @@ from fanns.bench.cli_proof_options import (
     large_set,
     proof_options,
     rounds_option,
+    sets_options,
     workload_options,
 )
 from fanns.cli_options import progress
@@ -131,14 +132,7 @@ def grid(
 
 
 @click.command()
-@click.option(
-    "--rows",
-    "sets",
-    multiple=True,
-    type=COUNT,
-    help="Rows of a set; give several. [default: 100000 and 1000000]",
-)
-@click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
+@sets_options("100000 and 1000000")
 @click.option(
     "--passing", multiple=True, type=COUNT, help="Rows that pass. [default: 1000 and 10000]"
 )

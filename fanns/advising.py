@@ -8,10 +8,11 @@ from typing import Any
 
 from fanns.arguments import check_recall, check_whole
 from fanns.building import Recipe
-from fanns.column_graphs import ColumnGraphs, chosen_values, counts_of, orderly, range_bytes
+from fanns.column_graphs import ColumnGraphs, counts_of, orderly, range_bytes
 from fanns.errors import InputError
-from fanns.paths.column_graph import FEWEST, LABEL, RANGE, Covering, codes_of, title_of
-from fanns.paths.column_graph_builder import LABEL_BYTES
+from fanns.paths.column_graph import FEWEST, LABEL, RANGE, Covering, title_of
+from fanns.paths.column_graph_builder import LABEL_BYTES, frequent_values
+from fanns.paths.label_graph import codes_of
 from fanns.planner import choose
 from fanns.prepared import Snapshot, prepare
 from fanns.segment import Segment
@@ -93,7 +94,8 @@ def _predicted(
         return plan.predicted_ns
 
     known = segment.coverings(selection)
-    spent, saved = cost(known), {}
+    spent = cost(known)
+    saved: dict[tuple[str, str], float] = {}
     if segment.has_graph:
         columns = {id(segment.attributes.postings(name)): name for name in segment.indexed}
         for span in selection.spans:
@@ -104,7 +106,7 @@ def _predicted(
                 if column not in held.of(kind):
                     less = cost((*known, covering))
                     if less < spent:
-                        saved[kind, column] = spent - less
+                        saved[kind, column] = max(spent - less, saved.get((kind, column), 0.0))
     return spent, saved
 
 
@@ -116,8 +118,7 @@ def _candidates(segment: Segment, column: str, bounds: list[int]) -> list[tuple[
         found.append((RANGE, Covering(title_of(RANGE, column), rows, 1)))
     codes = codes_of(bounds) or []
     counts = counts_of(segment.attributes, column)
-    frequent = chosen_values({column: counts}, segment.n, None).get(column, [])
-    if codes and set(codes) <= set(frequent):
+    if codes and set(codes) <= set(frequent_values(counts, segment.n)):
         rows = sum(int(counts[code]) for code in codes)
         found.append((LABEL, Covering(title_of(LABEL, column), rows, len(codes))))
     return found
@@ -133,6 +134,5 @@ def _bytes(snapshot: Snapshot, kind: str, column: str) -> int:
             total += range_bytes(segment.n)
             continue
         counts = counts_of(segment.attributes, column)
-        for codes in chosen_values({column: counts}, segment.n, None).values():
-            total += int(counts[codes].sum()) * LABEL_BYTES
+        total += int(counts[frequent_values(counts, segment.n)].sum()) * LABEL_BYTES
     return total

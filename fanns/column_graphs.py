@@ -1,8 +1,7 @@
 """Which columns have graphs of their own, and their arrays for a segment.
 
-Links among the rows of a value cost the same for each row, so that values are worth them in the
-order of what a query saves: one on a value of m rows otherwise looks at about sqrt(m) times as many
-rows, and values are asked for, as far as nobody tells better, as often as rows have them.
+Links among the rows of a value cost the same for each row. Under a budget the most frequent values
+come first: they are asked for most, as far as nobody tells better, and gain most.
 """
 
 from __future__ import annotations
@@ -188,7 +187,6 @@ def chosen_values(
         for name in counts
         for code in frequent_values(counts[name], n)
     ]
-    # What a query on m rows saves, times how often it is asked, by bytes: sqrt(m) * m / m.
     found.sort(key=lambda one: (-one[0], one[1], one[2]))
     chosen: dict[str, list[int]] = {}
     left = math.inf if budget is None else budget

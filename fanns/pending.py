@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from fanns.files import open_regular, reported
 
 PENDING = "catalog.pending"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+SYNC_SECONDS = 5.0
+"""A commit so long after the first deferred one makes them all durable."""
 
 
 def boot_id() -> str | None:
@@ -138,3 +141,22 @@ def remove_pending(directory: Path) -> None:
     for name in (PENDING, f"{PENDING}.new"):
         with reported("remove", directory / name):
             (directory / name).unlink(missing_ok=True)
+
+
+class Backlog:
+    """What `sync` has to do.
+
+    Attributes:
+        paths: files and folders to sync. garbage: what goes then. begun: when the first of the
+        commits was (time.monotonic), 0 while there is none. doubtful: a sync of them failed.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.garbage: list[Path] = []
+        self.begun = 0.0
+        self.doubtful = False
+
+    def is_old(self) -> bool:
+        """Whether the first commit is longer ago than one may be deferred."""
+        return bool(self.begun) and time.monotonic() - self.begun >= SYNC_SECONDS

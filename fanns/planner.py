@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fanns.calibration.model import TWO_HOP, WIDEST, Calibration, Curve
+from fanns.calibration.model import WIDEST, Calibration, Curve
 from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
 from fanns.paths.column_graph import Covering
 from fanns.paths.graph import GraphParameters
@@ -185,7 +185,7 @@ def column_graph_plan(
     gap = max(point[0], among[0] * weight)
     more_ns = (covering.walks - 1) * curve.fixed_ns
     made = _walk(covering.graph, curve, gap, codes, calibration, k, target, more_ns)
-    return replace(made, graph=covering.graph, parameters=made.parameters._replace(mode=TWO_HOP))
+    return replace(made, graph=covering.graph)
 
 
 def _walk(

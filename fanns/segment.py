@@ -30,9 +30,18 @@ from fanns.kernels.rotation import ROUNDS
 from fanns.live import are_live, load_live
 from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
-from fanns.paths.column_graph import FOLDERS, KINDS, ColumnGraph, Covering, graphs_among
+from fanns.paths.column_graph import (
+    FOLDERS,
+    LABEL,
+    RANGE,
+    ColumnGraph,
+    Covering,
+    graphs_among,
+)
 from fanns.paths.graph import GraphPath
+from fanns.paths.label_graph import LabelGraph
 from fanns.paths.locality import Locality
+from fanns.paths.range_graph import RangeGraph
 from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema, schema_of
@@ -52,6 +61,11 @@ MANY = 8
 
 # What vectors may be held as.
 HELD = (np.float32, np.float16, np.int8)
+
+COLUMN_GRAPHS: dict[str, type[RangeGraph] | type[LabelGraph]] = {
+    RANGE: RangeGraph,
+    LABEL: LabelGraph,
+}
 
 
 class Clusters(NamedTuple):
@@ -401,7 +415,7 @@ class Segment:
             arrays = Part(self.arrays, f"{FOLDERS[kind]}/{column}")
             postings = self.attributes.postings(column)
             try:
-                made = KINDS[kind].load(arrays, graph, postings, column)
+                made = COLUMN_GRAPHS[kind].load(arrays, graph, postings, column)
             except (CorruptIndexError, KeyError) as error:
                 raise CorruptIndexError(f"{FOLDERS[kind]}/{column}: {error}") from error
             found.setdefault(id(postings), []).append(made)

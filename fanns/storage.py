@@ -38,7 +38,13 @@ from fanns.errors import (
     UnfinishedIndexError,
 )
 from fanns.files import WriterLock, reported
-from fanns.pending import check_available, read_pending, remove_pending, write_pending
+from fanns.pending import (
+    Backlog,
+    check_available,
+    read_pending,
+    remove_pending,
+    write_pending,
+)
 from fanns.stored_segment import (
     PLACE,
     SEGMENT,
@@ -53,8 +59,6 @@ from fanns.stored_segment import (
 )
 
 OPEN_ATTEMPTS = 50
-# A commit that comes so long after the first deferred one makes them all durable.
-SYNC_SECONDS = 5.0
 
 UNFINISHED = "unfinished"
 """The setting of an index that is built in steps, until it is whole; nobody opens it before."""
@@ -651,25 +655,6 @@ def check_durability(durability: str) -> None:
     """Raises InputError unless this is how a writer may commit."""
     if durability not in ("full", "deferred"):
         raise InputError(f"durability is {durability!r}, expected 'full' or 'deferred'")
-
-
-class Backlog:
-    """What `sync` has to do.
-
-    Attributes:
-        paths: files and folders to sync. garbage: what goes then. begun: when the first of the
-        commits was (time.monotonic), 0 while there is none. doubtful: a sync of them failed.
-    """
-
-    def __init__(self) -> None:
-        self.paths: list[Path] = []
-        self.garbage: list[Path] = []
-        self.begun = 0.0
-        self.doubtful = False
-
-    def is_old(self) -> bool:
-        """Whether the first commit is longer ago than one may be deferred."""
-        return bool(self.begun) and time.monotonic() - self.begun >= SYNC_SECONDS
 
 
 def last_manifest(directory: Path) -> Manifest:

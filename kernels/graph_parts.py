@@ -96,14 +96,14 @@ def begin_part(
     ranked, low, size = marks.shape[0] > 0, part[LOW], part[HIGH] - part[LOW]
     count, taken = np.int64(0), np.int64(0)
     row: Integer
-    behind_all: Integer = np.int64(around.shape[0])
+    waiting: Integer = np.int64(around.shape[0])
     queue, numbers = around.copy(), np.arange(around.shape[0])
-    make_heap(queue, numbers, behind_all)
-    while taken < clusters and behind_all > 0:
+    make_heap(queue, numbers, waiting)
+    while taken < clusters and waiting > 0:
         nearest = numbers[0]
-        behind_all -= 1
-        queue[0], numbers[0] = queue[behind_all], numbers[behind_all]
-        sink(queue, numbers, np.int64(0), behind_all)
+        waiting -= 1
+        queue[0], numbers[0] = queue[waiting], numbers[waiting]
+        sink(queue, numbers, np.int64(0), waiting)
         before, stop = count, count + most
         row, behind = np.int64(bounds[nearest]), np.int64(bounds[nearest + 1])
         place: Integer = np.int64(0)

@@ -1,7 +1,11 @@
 """What all tests share: the kernel cache, hypothesis profiles and the real data."""
 
 import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pyarrow as pa
@@ -12,6 +16,29 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Compiled kernels are kept between runs; the cache itself is keyed by a hash of the kernel sources.
 os.environ.setdefault("FANNS_CACHE_DIR", str(ROOT / ".fanns-cache"))
+
+
+class NoFolderNamedDatasets:
+    """`import datasets` is Hugging Face's library, or fails: never the folder of this repository.
+
+    The tests have the repository's root in their path. Libraries that only look whether the other
+    one is installed would find that folder, and LanceDB then takes it for the real one.
+    """
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "datasets":
+            return None
+        places = [place for place in sys.path if Path(place or ".").resolve() != ROOT]
+        found = PathFinder.find_spec(name, places, target)
+        if found is None or found.origin is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found
+
+
+sys.meta_path.insert(0, NoFolderNamedDatasets)
 
 # "quick" is what a plain run uses: seeded and small, so that two runs do the same work.
 hypothesis.settings.register_profile(

@@ -25,7 +25,7 @@ from fanns.cli_options import read_vectors
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors as vectors_of
 from fanns.errors import CorruptIndexError, FannsError
-from fanns.paths import column_graph, column_graph_builder
+from fanns.paths import column_graph_builder, range_graph
 from tests.fuzz_run import Case
 from tests.storage_helpers import forge
 
@@ -67,7 +67,7 @@ def use(path: Path, deep: bool = True) -> None:
 SMALL = [
     (segment_building, "MIN_ROWS", 100),
     (persistence, "MIN_ROWS", 100),
-    (column_graph, "FEWEST", 10),
+    (range_graph, "FEWEST", 10),
     (column_graph_builder, "FEWEST", 10),
     (quick, "FEWEST", 10),
 ]

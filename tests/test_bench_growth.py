@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fanns.bench.proofs import growth, large
+from fanns.bench.proofs.asking import Taken
 from fanns.bench.proofs.growth import Place
 from fanns.cli import run
 
@@ -18,17 +19,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(rows: int, power: float, recall: float = 1.0) -> Place:
     rng = np.random.default_rng(1)
     seconds = 1e-6 * rows**power * rng.uniform(0.9, 1.1, 40)
-    return Place(rows, "no filter", rows, np.full(40, recall), {"scan": 40}, [seconds] * 3)
+    return Place(rows, "no filter", rows, Taken(np.full(40, recall), {"scan": 40}, [seconds] * 3))
 
 
 def test_the_exponent_is_that_of_a_power_law() -> None:
     places = [place(rows, 0.3) for rows in (1_000, 10_000, 100_000)]
     fit = growth.exponent(places)
     assert fit == pytest.approx((0.3, 0.3, 0.3))  # all queries grow alike
-    places[2].seconds[1] = places[2].seconds[1] * 50  # one bad round of three
+    places[2].taken.seconds[1] = places[2].taken.seconds[1] * 50  # one bad round of three
     assert growth.exponent(places).value == pytest.approx(0.3)
     noisy = [place(1_000, 0.3), place(10_000, 0.3)]
-    noisy[1].seconds = [one[::-1] for one in noisy[1].seconds]
+    noisy[1].taken.seconds = [one[::-1] for one in noisy[1].taken.seconds]
     fit = growth.exponent(noisy)
     assert fit.low < fit.value < fit.high
 
@@ -55,8 +56,8 @@ def test_growth_is_measured(home: Path) -> None:
     shares = {"no filter": 1.0, **{kind: 0.01 if " 1 %" in kind else 0.1 for kind in kinds[1:]}}
     for one in places:
         assert one.matches == pytest.approx(shares[one.kind] * one.rows, rel=0.25)
-        assert len(one.seconds) == 2 and sum(one.paths.values()) == 12
-        assert one.recalls.mean() >= 0.85
+        assert len(one.taken.seconds) == 2 and sum(one.taken.paths.values()) == 12
+        assert one.taken.recalls.mean() >= 0.85
 
 
 def test_growth_is_a_command(

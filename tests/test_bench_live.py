@@ -9,7 +9,7 @@ import pytest
 
 from fanns.bench.proofs import live
 from fanns.bench.proofs.live import Mixed, Replaced, Told
-from fanns.bench.proofs.live_engines import LIVING, Living
+from fanns.bench.proofs.live_engines import LIVING
 from fanns.bench.proofs.live_worker import Asker, repeated
 from fanns.bench.proofs.rows import Rows
 from fanns.cli import run
@@ -87,9 +87,8 @@ def test_an_engine_that_fails_is_told(tmp_path: Path) -> None:
 
 
 def test_searches_count_from_when_they_were_due() -> None:
-    class Slow(Living):
-        name, engine = "slow", "fanns"
-        calls = 0
+    class Slow:
+        name, engine, calls = "slow", "fanns", 0
 
         def search(self, query: np.ndarray, year: int, k: int) -> list[int]:
             import time

@@ -11,9 +11,9 @@ import pytest
 
 import fanns
 from fanns.bench.proofs import oracles_judged
-from fanns.bench.proofs.asking import Asking, nearest, recalls
+from fanns.bench.proofs.asking import Asking, Taken, nearest, recalls
 from fanns.bench.proofs.oracle_cells import Cell, Intervals, cells
-from fanns.bench.proofs.oracles import Measured, Side, measure
+from fanns.bench.proofs.oracles import Measured, measure
 from fanns.bench.proofs.rows import Rows, index_over, rows_of
 from fanns.bench.workloads import truth
 from fanns.bench.workloads.masks import passing
@@ -149,8 +149,8 @@ def made(
 ) -> Measured:
     """A cell where the oracle takes 100 microseconds."""
 
-    def side(taken: float) -> Side:
-        return Side(np.full(20, recall), {"scan": 20}, [np.full(20, taken / 1e6)] * 3)
+    def side(taken: float) -> Taken:
+        return Taken(np.full(20, recall), {"scan": 20}, [np.full(20, taken / 1e6)] * 3)
 
     cell = Cell(kind, f"{100 * size:g} %", size, "x < :a", {"a": micros})
     return Measured(cell, 100, side(micros), side(100.0))

@@ -123,10 +123,6 @@ def engine(request: Any, items: Items, tmp_path_factory: Any) -> Iterator[Engine
         kind.version()
     except AbsentError as error:
         pytest.skip(str(error))
-    # A library that looks whether Hugging Face's `datasets` is there finds this repository's folder
-    # of that name, and LanceDB takes what is imported for the real one.
-    if getattr(sys.modules.get("datasets"), "__file__", None) is None:
-        sys.modules.pop("datasets", None)
     folder = tmp_path_factory.mktemp(request.param)
     builder = kind(best(request.param))
     builder.build(items, folder, 2)

@@ -13,7 +13,7 @@ from fanns.errors import CorruptIndexError
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, NO_BUDGET, Budget
-from fanns.paths.column_graph import FEWEST, LabelGraph, RangeGraph
+from fanns.paths.column_graph import FEWEST
 from fanns.paths.column_graph_builder import (
     PLACES,
     Coded,
@@ -23,6 +23,8 @@ from fanns.paths.column_graph_builder import (
     shifts_of,
 )
 from fanns.paths.graph import TWO_HOP, GraphParameters
+from fanns.paths.label_graph import LabelGraph
+from fanns.paths.range_graph import RangeGraph
 from fanns.schema import ColumnType
 from fanns.selection import Selection
 from fanns.vectors import DenseVectors

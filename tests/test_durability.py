@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import fanns
-from fanns import catalog, pending, storage
+from fanns import catalog, pending
 from fanns.errors import CorruptIndexError, InputError, StorageError
 from fanns.storage import Directory
 from tests.living_helpers import Model, assert_same
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 @pytest.fixture(autouse=True)
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is synced because time goes by."""
-    monkeypatch.setattr(storage, "SYNC_SECONDS", 1e9)
+    monkeypatch.setattr(pending, "SYNC_SECONDS", 1e9)
 
 
 def reboot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,9 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
         """
         import json, random, sys, time
         import fanns
-        from fanns import storage
+        from fanns import pending
         from tests.living_operations import draw, perform
-        storage.SYNC_SECONDS = 1e9
+        pending.SYNC_SECONDS = 1e9
         index, rng = fanns.open(sys.argv[1], mode="w", durability="deferred"), random.Random(1)
         for _ in range(12):
             operation = draw(rng, index)
@@ -230,7 +230,7 @@ def test_nothing_is_synced_until_asked(tmp_path: Path, monkeypatch: pytest.Monke
             index.sync()
             assert synced == []
             found = digest(rows_in(reader))
-        monkeypatch.setattr(storage, "SYNC_SECONDS", 0.05)
+        monkeypatch.setattr(pending, "SYNC_SECONDS", 0.05)
         index.delete(ids=index.ids()[:1])
         assert synced == []
         time.sleep(0.06)
@@ -262,7 +262,7 @@ def test_a_sync_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(Directory, "_write_catalog", fail)
         with pytest.raises(StorageError, match="disk is full"):
             index.sync()
-        patch.setattr(storage, "SYNC_SECONDS", 0.0)
+        patch.setattr(pending, "SYNC_SECONDS", 0.0)
         model.delete(lambda row: row["year"] == 3)
         index.delete(where="year = 3")  # holds, whatever becomes of the sync that it brings
         assert_same(index, model, QUERY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -32,6 +33,25 @@ class Answered(NamedTuple):
             name = part.path if part.fallback is None else f"{part.path} + {part.fallback}"
             counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+@dataclass
+class Taken:
+    """What the same queries found and took, over rounds.
+
+    Attributes:
+        recalls: float64[m], of each query. paths: how many queries each path answered.
+        seconds: float64[m] of each round.
+    """
+
+    recalls: NDArray[np.float64]
+    paths: dict[str, int]
+    seconds: list[NDArray[np.float64]] = field(default_factory=list)
+
+    @property
+    def typical(self) -> NDArray[np.float64]:
+        """Seconds of each query, medians over rounds."""
+        return np.asarray(np.median(self.seconds, axis=0))
 
 
 class Asking:

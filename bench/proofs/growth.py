@@ -6,14 +6,14 @@ The shares of the rows that pass stay the same, so that as many times more pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fanns
-from fanns.bench.proofs.asking import Asking, nearest, recalls
+from fanns.bench.proofs.asking import Asking, Taken, nearest, recalls
 from fanns.bench.proofs.findings import Bar, Finding
 from fanns.bench.proofs.grid_judged import DRAWS
 from fanns.bench.proofs.large import Large, asked, group_filters
@@ -32,25 +32,12 @@ COLUMN = "submitted_date"
 
 @dataclass
 class Place:
-    """One kind of filter in one set of rows.
-
-    Attributes:
-        kind: in words. matches: rows that pass, the mean over queries. recalls: float64[m], of
-            each query. paths: how many queries each path answered. seconds: float64[m] of each
-            round.
-    """
+    """One kind of filter, in words, in one set of rows; `matches` pass, the mean over queries."""
 
     rows: int
     kind: str
     matches: float
-    recalls: NDArray[np.float64]
-    paths: dict[str, int]
-    seconds: list[NDArray[np.float64]] = field(default_factory=list)
-
-    @property
-    def typical(self) -> NDArray[np.float64]:
-        """Seconds of each query, medians over rounds."""
-        return np.asarray(np.median(self.seconds, axis=0))
+    taken: Taken
 
 
 def groups(rows: int) -> list[int]:
@@ -73,7 +60,7 @@ def measure(
             if report is not None:
                 report("growth", turn, rounds)
             for place, one in shuffled(asking, "growth", turn):
-                place.seconds.append(one.timed())
+                place.taken.seconds.append(one.timed())
         return [place for place, _ in asking]
     finally:
         for index in indexes:
@@ -99,7 +86,7 @@ def _set(
         told = one.answered()
         reached = recalls(vectors, queries, told.ids, best[part])
         matches = float(found.matches[part].mean())
-        made.append((Place(len(vectors), kind, matches, reached, told.paths), one))
+        made.append((Place(len(vectors), kind, matches, Taken(reached, told.paths)), one))
     return made
 
 
@@ -121,7 +108,7 @@ def exponent(places: Sequence[Place]) -> Estimate:
     95 % interval by the bootstrap over queries, which are the same in all sets.
     """
     rows = np.log([place.rows for place in places])
-    times = np.array([place.typical for place in places])  # [sets, m]
+    times = np.array([place.taken.typical for place in places])  # [sets, m]
     m = times.shape[1]
     drawn = np.random.default_rng(0).integers(0, m, (DRAWS, m))
     means = np.log(times[:, drawn].mean(axis=2))  # [sets, draws]
@@ -138,8 +125,8 @@ def _slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float6
 
 def judge(places: Sequence[Place], setting: Sequence[str]) -> Finding:
     """Times and exponents are told; recall has a bar."""
-    worst = min(places, key=lambda place: place.recalls.mean())
-    least, found = RECALL - SLACK, float(worst.recalls.mean())
+    worst = min(places, key=lambda place: place.taken.recalls.mean())
+    least, found = RECALL - SLACK, float(worst.taken.recalls.mean())
     told = f"worst {found:.3f} at {worst.kind}, {worst.rows:,} rows"
     bars = [Bar(f"recall@{K} at every number of rows", f"at least {least:g}", told, found >= least)]
     sheets = [("Time against rows", _fits(places)), ("Measured", _sheet(places))]
@@ -169,7 +156,7 @@ def _fits(places: Sequence[Place]) -> Sheet:
     sizes = sorted({place.rows for place in places})
     rows = []
     for kind, own in kinds.items():
-        rates = [f"{1 / place.typical.mean():,.0f}" for place in own]
+        rates = [f"{1 / place.taken.typical.mean():,.0f}" for place in own]
         rows.append([kind, *rates, _told(own)])
     return Sheet(["filter", *(f"queries/s of {n:,} rows" for n in sizes), "exponent"], rows)
 
@@ -185,9 +172,9 @@ def _sheet(places: Sequence[Place]) -> Sheet:
     heads = ["filter", "path", "rows", "passing", "us", "queries/s", "recall"]
     rows = [
         [
-            place.kind, "/".join(place.paths), f"{place.rows:,}", f"{place.matches:,.0f}",
-            f"{place.typical.mean() * 1e6:,.0f}", f"{1 / place.typical.mean():,.0f}",
-            f"{place.recalls.mean():.3f}",
+            place.kind, "/".join(place.taken.paths), f"{place.rows:,}", f"{place.matches:,.0f}",
+            f"{place.taken.typical.mean() * 1e6:,.0f}", f"{1 / place.taken.typical.mean():,.0f}",
+            f"{place.taken.recalls.mean():.3f}",
         ]
         for own in _kinds(places).values()
         for place in own
@@ -196,9 +183,9 @@ def _sheet(places: Sequence[Place]) -> Sheet:
 
 
 def _record(place: Place) -> dict[str, Any]:
-    mean = float(place.typical.mean())
+    mean = float(place.taken.typical.mean())
     return {
         "filter": place.kind, "rows": place.rows, "passing": place.matches, "us": mean * 1e6,
-        "queries_per_second": 1 / mean, "recall": float(place.recalls.mean()),
-        "paths": "/".join(f"{path}:{count}" for path, count in place.paths.items()),
+        "queries_per_second": 1 / mean, "recall": float(place.taken.recalls.mean()),
+        "paths": "/".join(f"{path}:{count}" for path, count in place.taken.paths.items()),
     }  # fmt: skip

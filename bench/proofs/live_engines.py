@@ -8,6 +8,7 @@ power-loss tests show it for fanns; for the others, whether they call fsync was 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ POWER = "loss of power"
 PROCESS = "a killed process (syncs nothing)"
 
 
-class Living:
+class Living(ABC):
     """An engine with rows in a folder.
 
     Attributes:
@@ -50,30 +51,31 @@ class Living:
         """Search so from now on."""
         self.setting = setting
 
+    @abstractmethod
     def build(self, vectors: Floats, years: Ints, folder: Path) -> None:
         """Rows 0..n-1, on disk, of unit length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, folder: Path) -> None:
-        raise NotImplementedError
+        """What `build` left, to be searched and written."""
 
+    @abstractmethod
     def insert(self, first: int, vectors: Floats, years: Ints) -> None:
         """Rows first, first + 1, ...; they hold as `durable` says when it returns."""
-        raise NotImplementedError
 
     def update(self, key: int, year: int) -> None:
-        """Another year for one row."""
-        raise NotImplementedError
+        """Another year for one row; engines that `lack` it are not asked."""
+        raise NotImplementedError(self.lacks["updates"])
 
+    @abstractmethod
     def search(self, query: Floats, year: int, k: int) -> list[int]:
         """Keys of the nearest rows of this year and later."""
-        raise NotImplementedError
 
     def merge(self) -> None:
-        """What the engine offers to tidy up."""
-        raise NotImplementedError
+        """What the engine offers to tidy up; engines that `lack` it are not asked."""
+        raise NotImplementedError(self.lacks["merging"])
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to do
         """Nothing to do, mostly."""
 
 

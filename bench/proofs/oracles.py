@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import fanns
-from fanns.bench.proofs.asking import Asking, nearest, recalls
+from fanns.bench.proofs.asking import Asking, Taken, nearest, recalls
 from fanns.bench.proofs.oracle_cells import Cell
 from fanns.bench.proofs.rows import Rows, build
 from fanns.bench.running.schedule import shuffled
@@ -25,25 +25,6 @@ from fanns.bench.workloads import truth
 from fanns.bench.workloads.masks import Masks, Table
 
 K, RECALL = 10, 0.95
-
-
-@dataclass
-class Side:
-    """One of the two indexes.
-
-    Attributes:
-        recalls: float64[m], of each query. paths: how many queries each path answered.
-        seconds: float64[m] of each round.
-    """
-
-    recalls: NDArray[np.float64]
-    paths: dict[str, int]
-    seconds: list[NDArray[np.float64]] = field(default_factory=list)
-
-    @property
-    def typical(self) -> NDArray[np.float64]:
-        """Seconds of each query, medians over rounds."""
-        return np.asarray(np.median(self.seconds, axis=0))
 
 
 @dataclass(frozen=True)
@@ -54,8 +35,8 @@ class Measured:
 
     cell: Cell
     matches: int
-    filtered: Side
-    oracle: Side
+    filtered: Taken
+    oracle: Taken
 
 
 def measure(
@@ -94,12 +75,12 @@ def _cell(
                 "filtered": Asking(index, rows.queries, every, K, RECALL),
                 "oracle": Asking(oracle, rows.queries, [(None, None)] * len(every), K, RECALL),
             }
-            sides: dict[str, Side] = {}
+            sides: dict[str, Taken] = {}
             for name, one in asking.items():
                 told = one.answered()
                 ids = told.ids if name == "filtered" else [passing[own] for own in told.ids]
                 found = recalls(rows.vectors, rows.queries, ids, best, rows.metric)
-                sides[name] = Side(found, told.paths)
+                sides[name] = Taken(found, told.paths)
             for turn in range(rounds):
                 for name in shuffled(list(asking), f"{cell.where} {cell.params}", turn):
                     sides[name].seconds.append(asking[name].timed())

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from fanns.bench.proofs.asking import Taken
 from fanns.bench.proofs.findings import Bar, Finding, at_most, ratio
 from fanns.bench.proofs.grid_judged import over_queries
 from fanns.bench.proofs.oracle_cells import Kind
-from fanns.bench.proofs.oracles import RECALL, K, Measured, Side
+from fanns.bench.proofs.oracles import RECALL, K, Measured
 from fanns.bench.reporting.ratios import Interval
 from fanns.bench.reporting.sheets import Sheet
 from fanns.bench.reporting.wording import percent, times
@@ -87,7 +88,7 @@ def _mean_recall(group: Sequence[Measured], side: str) -> float:
     return float(np.mean([_side(one, side).recalls.mean() for one in group]))
 
 
-def _side(one: Measured, side: str) -> Side:
+def _side(one: Measured, side: str) -> Taken:
     return one.filtered if side == "filtered" else one.oracle
 
 
@@ -113,7 +114,7 @@ def _micros(group: Sequence[Measured], side: str) -> float:
     return float(np.mean([_side(one, side).typical.mean() for one in group])) * 1e6
 
 
-def _paths(sides: Sequence[Side]) -> str:
+def _paths(sides: Sequence[Taken]) -> str:
     return "/".join(dict.fromkeys(path for side in sides for path in side.paths))
 
 

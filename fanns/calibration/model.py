@@ -72,10 +72,12 @@ class Curve:
         return MODE_NAMES[self.mode] + (" far" if self.far else "")
 
     def widened(self, gap: float, work: float) -> Curve:
-        """The first point of this curve for every selectivity, gaps and codes multiplied."""
+        """The first point of this curve for every selectivity of a column's graph, gaps and codes
+        multiplied.
+        """
         gaps = tuple(gap * one for one in self.gaps[0])
         codes = tuple(work * one for one in self.codes[0])
-        return replace(self, selectivities=(1.0,), gaps=(gaps,), codes=(codes,))
+        return replace(self, mode=TWO_HOP, selectivities=(1.0,), gaps=(gaps,), codes=(codes,))
 
     def at(self, selectivity: float, target: float) -> tuple[float, float] | None:
         """Gap and codes for a target at a selectivity, log-log between calibrated points.
