@@ -111,7 +111,7 @@ def write(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
 def read(path: str | os.PathLike[str]) -> Dataset:
     """Read a data set; raises DatasetError when it is not one. Checksums: see `verify`."""
     folder = Path(path)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     tables: dict[str, Any] = {}
     for name in TABLES:
         if f"{name}.parquet" in manifest["files"]:
@@ -127,7 +127,7 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
     """Problems found in a data set's files, each naming its file; empty when there are none."""
     folder = Path(path)
     try:
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
     except DatasetError as error:
         return [str(error)]
     problems = []
@@ -139,7 +139,8 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
     return problems
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json, checked; raises DatasetError when it is not that of a data set."""
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
