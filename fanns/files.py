@@ -18,6 +18,7 @@ import shutil
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -245,7 +246,28 @@ class WriterLock:
         self._lock = FileLock(directory / LOCK, thread_local=False)
 
     def acquire(self, wait: float = 0.0) -> None:
-        """Takes the lock, or raises IndexLockedError after so many seconds."""
+        """Takes the lock, or raises IndexLockedError after so many seconds.
+
+        Another index may take the directory's name meanwhile: then that one's lock is waited for.
+        """
+        end = time.monotonic() + wait
+        while True:
+            held = self._identity()
+            self._take(max(0.0, end - time.monotonic()))
+            if self._identity() == held:
+                break
+            self._lock.release()
+        with contextlib.suppress(OSError):
+            (self.directory / HOLDER).write_text(str(os.getpid()), encoding="ascii")
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which directory has the name now, None where none has."""
+        with contextlib.suppress(OSError):
+            status = os.stat(self.directory)
+            return status.st_dev, status.st_ino
+        return None
+
+    def _take(self, wait: float) -> None:
         try:
             self._lock.acquire(timeout=wait)
         except Timeout:
@@ -255,8 +277,6 @@ class WriterLock:
             ) from None
         except OSError as cause:
             raise failure("lock for writing", self.directory, cause) from cause
-        with contextlib.suppress(OSError):
-            (self.directory / HOLDER).write_text(str(os.getpid()), encoding="ascii")
 
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""

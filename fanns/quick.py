@@ -10,7 +10,6 @@ several segments, an error to raise) is left to the usual way, whose answers the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from fanns.kernels.distance import METRICS
 from fanns.kernels.lists import WORDS, line_of
 from fanns.line_hits import LineHits
 from fanns.listing import Columns
+from fanns.once import once
 from fanns.parameters import Each
 from fanns.paths import NO_BUDGET
 from fanns.paths.column_graph import FEWEST
@@ -164,7 +164,7 @@ class Quick:
         ready = prepare(self.snapshot, where, params, None)
         return ready, None, ready.selections()[0]
 
-    @cached_property
+    @once
     def _unfiltered(self) -> tuple[Asking, None, Selection]:
         """What no filter selects."""
         ready = prepare(self.snapshot, None, None, None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import frozen
 from fanns.kernels.rotation import ROUNDS
 from fanns.live import are_live, load_live
+from fanns.once import once
 from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
 from fanns.paths.column_graph import (
@@ -182,11 +182,11 @@ class Segment:
 
     # -- parts, made on first use ------------------------------------------------------------
 
-    @cached_property
+    @once
     def ids(self) -> Identifiers:
         return Identifiers.load(self.meta["id_kind"], Part(self.arrays, "ids"), self.n)
 
-    @cached_property
+    @once
     def positions(self) -> np.ndarray:
         """int32[n]: the place in which each row was given."""
         positions = self.arrays["rows/positions"]
@@ -198,7 +198,7 @@ class Segment:
             raise CorruptIndexError(f"rows/positions: not an order of {self.n} rows")
         return positions
 
-    @cached_property
+    @once
     def given_order(self) -> np.ndarray:
         """int32[n]: the row that was given first, second, ..."""
         rows = np.empty(self.n, np.int32)
@@ -212,7 +212,7 @@ class Segment:
         kept: np.ndarray = self.given_order[are_live(self.live, self.given_order)]
         return kept
 
-    @cached_property
+    @once
     def vectors(self) -> DenseVectors:
         held = self.arrays["vectors/vectors"]
         if held.ndim != 2 or held.dtype not in HELD:
@@ -222,7 +222,7 @@ class Segment:
         self._check_shapes({"vectors/vectors": ((n, d), None), "vectors/norms": ((n,), "float64")})
         return made
 
-    @cached_property
+    @once
     def reduction(self) -> Reduction | None:
         """The subspace by whose coordinates the vectors are held, None where they are as given."""
         told = self.meta["reduction"]
@@ -287,7 +287,7 @@ class Segment:
         if isinstance(self.arrays, FileArrays):
             self.arrays.files.will_need("vectors/vectors")
 
-    @cached_property
+    @once
     def codes(self) -> Int8Codes:
         n, d = self.n, self.vectors.d
         shapes: dict[str, tuple[tuple[int, ...], str | None]] = {
@@ -305,7 +305,7 @@ class Segment:
     def has_bits(self) -> bool:
         return bool(self.meta["bits"])
 
-    @cached_property
+    @once
     def bits(self) -> BitCodes | None:
         if not self.has_bits:
             return None
@@ -322,7 +322,7 @@ class Segment:
         given = (Part(self.arrays, "bits"), self.codes.mean, METRICS[self.metric])
         return BitCodes.load(*given, bits, *around)
 
-    @cached_property
+    @once
     def products(self) -> PQCodes | None:
         subspaces = self.meta["products"]
         if subspaces == 0:
@@ -353,7 +353,7 @@ class Segment:
                     f"{name}: {array.dtype}{array.shape}, expected {dtype or ''}{shape}"
                 )
 
-    @cached_property
+    @once
     def clusters(self) -> Clusters:
         offsets = self.arrays["clusters/offsets"]
         good = offsets.ndim == 1 and len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == self.n
@@ -369,16 +369,16 @@ class Segment:
         )
         return Clusters(offsets, self.arrays["clusters/centroids"], self.arrays["clusters/reach"])
 
-    @cached_property
+    @once
     def centroids(self) -> Centroids:
         return Centroids(*self.clusters, self.codes.mean)
 
-    @cached_property
+    @once
     def scan(self) -> ScanPath:
         bits = None if self.bits is None else (self.bits, self.centroids)
         return ScanPath(self.vectors, self.codes, self.ids.ties, bits)
 
-    @cached_property
+    @once
     def scan_clusters(self) -> ClustersPath:
         held = (self.vectors, self.codes, self.ids.ties, self.centroids)
         return ClustersPath(*held, self.bits, self.products)
@@ -387,7 +387,7 @@ class Segment:
     def has_graph(self) -> bool:
         return bool(self.meta["graph"])
 
-    @cached_property
+    @once
     def graph(self) -> GraphPath | None:
         if not self.has_graph:
             return None
@@ -402,7 +402,7 @@ class Segment:
             None if self.bits is None else (self.bits, self.centroids),
         )
 
-    @cached_property
+    @once
     def column_graphs(self) -> dict[int, list[ColumnGraph]]:
         """The graphs of columns, by the `id` of the posting lists that they follow."""
         graph = self.graph
@@ -421,7 +421,7 @@ class Segment:
             found.setdefault(id(postings), []).append(made)
         return found
 
-    @cached_property
+    @once
     def _titled(self) -> dict[str, ColumnGraph]:
         return {made.title: made for some in self.column_graphs.values() for made in some}
 
@@ -438,7 +438,7 @@ class Segment:
                         found[graph.title] = covering
         return tuple(found.values())
 
-    @cached_property
+    @once
     def attributes(self) -> AttributeIndex:
         return AttributeIndex.load(
             Part(self.arrays, "attributes"), self.schema, self.n, self._stored_column
@@ -471,7 +471,7 @@ class Segment:
             return self.arrays.files.nbytes(STORED)
         return int(self.stored.nbytes)
 
-    @cached_property
+    @once
     def locality(self) -> Locality:
         return Locality(self.codes, self.clusters.offsets, self.scan_clusters.ranks)
 
@@ -484,7 +484,7 @@ class Segment:
 
     # -- values back -------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def stored(self) -> pa.Table:
         """The columns kept for display, in row order."""
         table = self._stored()

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 import weakref
@@ -133,6 +134,7 @@ class Directory:
                 self._place.mkdir(exist_ok=True)
             self._lock = WriterLock(self._place)
             self._lock.acquire()
+            check_target(target, overwrite)  # another build may have given it its name meanwhile
             begun = is_begun(self._place)
             if begun:
                 catalog.check_seal(self._place)
@@ -561,17 +563,19 @@ class Directory:
                 stack.callback(old_lock.release)
             writer.close(must_seal=True)
             self._writer = None
-            self._lock.release()
+            if sys.platform == "win32":  # there no directory is renamed that has an open file
+                self._lock.release()
             with reported("create an index at", self.path):
                 files.sync_directory(self._place)
                 old = files.install(self._place, self.path)
             if self._cleanup is not None:
                 self._cleanup.detach()
+            self._place = self._lock.directory = self.path
+            self.mode = "r"
+        self._lock.release()
+        self._lock = self._cleanup = None
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
-        self._place = self.path
-        self.mode = "r"
-        self._lock = self._cleanup = None
 
     @property
     def place(self) -> Path:

@@ -7,6 +7,7 @@ folder beside the target, before the next is begun: a build that was interrupted
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import secrets
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fanns.building import Recipe, make_segment, prepare_data
-from fanns.errors import InputError
+from fanns.errors import InputError, StorageError
 from fanns.ingest import Ingest
 from fanns.memory_limit import give_back, parse_size
 from fanns.parquet_source import ParquetSource
@@ -89,8 +90,10 @@ def build_streamed(
         try:
             state = _state(directory, source, request, options, limit, progress)
         except BaseException:
-            if not directory.segments and State.read(directory) is None:
-                directory.give_up()
+            # What stands in the way of giving up must not hide what went wrong.
+            with contextlib.suppress(StorageError):
+                if not directory.segments and State.read(directory) is None:
+                    directory.give_up()
             raise
         _build_segments(directory, source, state, queries, progress)
         directory.set_settings(state.recipe.to_json())

@@ -13,7 +13,6 @@ noise to them.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from fanns.errors import InputError
 from fanns.kernels.distance import COSINE, IP
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.projection import PANEL, multiply, packed, project, unpacked
+from fanns.once import once
 from fanns.threads import run_chunks
 
 TOLERANCE = 1e-6
@@ -96,7 +96,7 @@ class Reduction:
         """What is written down beside the arrays."""
         return {name: getattr(self, name) for name in self.DESCRIPTION}
 
-    @cached_property
+    @once
     def _transposed(self) -> Array:
         """The panels of B^T, made when rows are first asked back."""
         return frozen(packed(np.ascontiguousarray(unpacked(self.basis, self.rank).T)))

@@ -22,7 +22,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # A module imports from its own floor and from those below. Every new module needs a place here.
 FLOORS = [
     # words that all share
-    ["errors", "expressions", "schema", "values", "deferred", "threads", "explanation arguments"],
+    [
+        "errors",
+        "expressions",
+        "schema",
+        "values",
+        "deferred",
+        "threads once",
+        "explanation arguments",
+    ],
     ["kernels.*"],
     # filters, attributes, vectors and codes, storage: side by side
     [

@@ -30,6 +30,7 @@ from fanns.errors import (
 )
 from fanns.storage import Directory
 from tests.storage_helpers import (
+    BULK,
     assert_is_sample,
     can_mount,
     child,
@@ -37,6 +38,7 @@ from tests.storage_helpers import (
     make_index,
     run_child,
     sample_arrays,
+    sample_tables,
 )
 
 DTYPES = ["?", "i1", "u1", "<i2", ">i4", "<u4", "<i8", ">u8", "<f2", "<f4", ">f8"]
@@ -213,6 +215,67 @@ def test_overwrite_waits_for_no_writer(tmp_path: Path) -> None:
         directory.commit_new()
     assert_is_sample(path)
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("steps", [True, False], ids=["resume", "create"])
+def test_no_other_writer_while_an_index_gets_its_name(
+    tmp_path: Path, steps: bool, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.fanns"
+    if overwrite:
+        make_index(path)
+    install, refused = files.install, []
+
+    def installed(temporary: Path, target: Path) -> Path | None:
+        def refuse(*places: Path) -> None:
+            for place in places:
+                with pytest.raises(IndexLockedError, match=str(os.getpid())):
+                    files.WriterLock(place).acquire()
+                refused.append(place)
+
+        refuse(temporary, *[target] * overwrite)
+        with pytest.raises(IndexLockedError):
+            if steps:
+                Directory.resume(path, overwrite=overwrite)
+            else:
+                files.WriterLock(temporary).acquire()
+        old = install(temporary, target)
+        refuse(target, *([old] if old else []))
+        return old
+
+    monkeypatch.setattr(files, "install", installed)
+    make = Directory.resume if steps else Directory.create
+    with make(path, overwrite=overwrite) as directory:
+        directory.add_segment({"rows": 40}, sample_arrays(), sample_tables(), BULK, {"seed": 7})
+        directory.commit_new()
+        assert len(refused) == (4 if overwrite else 2)
+        Directory.open(path, "w").close()  # the lock is given back at once
+    assert_is_sample(path)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="exchanges directories")
+def test_a_writer_that_waited_has_the_lock_of_the_index_that_is_there(tmp_path: Path) -> None:
+    path, other = make_index(tmp_path / "x.fanns"), make_index(tmp_path / "y.fanns")
+    lock = files.WriterLock(path)
+    take = lock._take
+    taken: list[float] = []
+
+    def late(wait: float) -> None:
+        take(wait)
+        if not taken:  # the file was opened, and another index takes the name
+            assert files.exchange(path, other)
+        taken.append(wait)
+
+    lock._take = late  # type: ignore[method-assign]
+    lock.acquire()
+    assert len(taken) == 2
+    with pytest.raises(IndexLockedError):
+        Directory.open(path, "w")
+    Directory.open(other, "w").close()
+    lock.release()
+    Directory.open(path, "w").close()
 
 
 def test_one_writer_in_this_and_other_processes(tmp_path: Path) -> None:

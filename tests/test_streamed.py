@@ -18,12 +18,14 @@ from numpy.testing import assert_array_equal
 import fanns
 from fanns import probing, streaming
 from fanns.distinct_ids import check_distinct
-from fanns.errors import InputError, UnfinishedIndexError
+from fanns.errors import CorruptIndexError, InputError, UnfinishedIndexError
 from fanns.ingest import split
 from fanns.memory_limit import parse_size
 from fanns.parquet_source import ParquetSource
 from fanns.probing import Probe
 from fanns.reading_rows import read_rows
+from fanns.storage import Directory
+from fanns.unfinished import State
 from tests.streamed_helpers import contents, rows, write
 
 N, D = 3_000, 24
@@ -385,6 +387,25 @@ def test_two_builds_at_once(tmp_path: Path, table: pa.Table) -> None:
 
     assert len(build(source, tmp_path / "index", progress=second)) == N
     assert raised
+
+
+def test_giving_up_does_not_hide_what_went_wrong(
+    tmp_path: Path, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "x.parquet", table)
+
+    def unreadable(directory: Directory) -> None:
+        raise CorruptIndexError("the state cannot be read")
+
+    def fail(*_: object) -> None:
+        monkeypatch.setattr(State, "read", unreadable)
+        raise MemoryError("while it was measured")
+
+    monkeypatch.setattr(streaming, "probe", fail)
+    with pytest.raises(MemoryError, match="measured"):
+        build(source, tmp_path / "index")
+    monkeypatch.undo()
+    build(source, tmp_path / "index").close()
 
 
 def test_a_catalog_that_was_not_made_is_made_anew(tmp_path: Path, table: pa.Table) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from fanns.attributes.intervals import Bounds, interval, of_codes
 from fanns.errors import CorruptIndexError
 from fanns.kernels import postings as kernels
 from fanns.kernels.jit import frozen
+from fanns.once import once
 from fanns.schema import ColumnType
 
 Array = NDArray[Any]
@@ -123,7 +123,7 @@ class TextDictionary:
         buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
         self.strings = pa.Array.from_buffers(kind, self.size, buffers)
 
-    @cached_property
+    @once
     def numbers(self) -> dict[str, int] | None:
         """The code of each string, where there are at most FEW: found in a fiftieth of the time."""
         if self.size > FEW:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from fanns.attributes.scalar import (
 )
 from fanns.errors import CorruptIndexError
 from fanns.kernels.jit import frozen
+from fanns.once import once
 from fanns.schema import ColumnType
 from fanns.selection import Selection, word_count
 
@@ -93,7 +93,7 @@ class ListColumn:
         """The number of null lists."""
         return self.n - self.present.count
 
-    @cached_property
+    @once
     def lengths(self) -> ScalarColumn:
         """The lengths as a column of their own, made when a filter first speaks of them."""
         null = self.present.invert()

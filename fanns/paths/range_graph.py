@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from fanns.errors import CorruptIndexError
 from fanns.kernels.graph_parts import HIGH, LOW, SHIFTS, WIDTH
 from fanns.kernels.jit import Array, frozen
+from fanns.once import once
 from fanns.paths import Answers, Budget
 from fanns.paths.column_graph import (
     FEWEST,
@@ -55,7 +55,7 @@ class RangeGraph:
             raise CorruptIndexError(f"links: {links.shape[1]} places on {1 + len(shifts)} levels")
         return cls(graph, postings, column, links, shifts)
 
-    @cached_property
+    @once
     def _ranks(self) -> npt.NDArray[np.int32]:
         """The place of each row in the column's order."""
         ranks = np.empty(self.postings.n, np.int32)
