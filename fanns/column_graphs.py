@@ -115,7 +115,13 @@ def _names(option: str, names: Any, indexed: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InputError(f"{option} is {names!r}, expected a list of column names")
     found = tuple(dict.fromkeys(names))
-    for name in found:
+    for at, name in enumerate(found):
+        if name == AUTO and name not in indexed and option == "label_index":
+            others = ", ".join(map(repr, found[:at] + found[at + 1 :]))
+            raise InputError(
+                f'label_index: "{AUTO}" chooses the columns and stands alone: give "{AUTO}" by '
+                "itself" + (f", or names without it ({others})" if others else "")
+            )
         if name not in indexed:
             told = ", ".join(indexed) or "none"
             raise InputError(f"{option}: {name!r} is not an indexed attribute; those are {told}")

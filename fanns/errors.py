@@ -16,7 +16,8 @@
     │   └── IndexLockedError     another writer holds the index
     └── MissingDependencyError   an optional package that this call needs
 
-Messages say what was expected, what came, and what to do.
+Messages say what was expected, what came, and what to do. One warning: LostChangesWarning, where
+an index opens without changes that were never made durable.
 """
 
 
@@ -80,3 +81,7 @@ class IndexLockedError(StorageError):
 
 class MissingDependencyError(FannsError, ImportError):
     """An optional package that this call needs is not installed."""
+
+
+class LostChangesWarning(UserWarning):
+    """Changes of `durability="deferred"` were not synced before the machine went or was left."""

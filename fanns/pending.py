@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import xxhash
 
 from fanns.arrayfile import ArrayRecord, FileRecord, check_records
 from fanns.catalog import Manifest, SegmentRecord
-from fanns.errors import CorruptIndexError, StorageError
+from fanns.errors import CorruptIndexError, LostChangesWarning, StorageError
 from fanns.files import open_regular, reported
 
 PENDING = "catalog.pending"
@@ -96,15 +97,15 @@ def read_pending(directory: Path) -> Manifest | None:
             be read.
     """
     path = directory / PENDING
-    try:
-        descriptor, _ = open_regular(path)
-    except FileNotFoundError:
+    found = _lines(path)
+    if found is None or not _is_ours(found[0]):
         return None
-    with reported("read", path), os.fdopen(descriptor, "rb") as file:
-        first, told, content = (file.readline(100), file.readline(100), file.read())
-    boot = boot_id()
-    if boot is None or first != f"{boot}\n".encode("ascii"):
-        return None
+    return _manifest(path, found)
+
+
+def _manifest(path: Path, found: tuple[bytes, bytes, bytes]) -> Manifest:
+    """What the lines say; raises CorruptIndexError where they are damaged."""
+    _, told, content = found
     if told != f"{checksum(content)}\n".encode("ascii"):
         raise CorruptIndexError(f"{path} does not match its own checksum")
     try:
@@ -118,6 +119,46 @@ def read_pending(directory: Path) -> Manifest | None:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as cause:
         raise CorruptIndexError(f"{path} is damaged: {cause}") from cause
     return Manifest(settings, tuple(sorted(segments, key=lambda one: one.id)))
+
+
+def _lines(path: Path) -> tuple[bytes, bytes, bytes] | None:
+    """The three lines of the file, None where there is none."""
+    try:
+        descriptor, _ = open_regular(path)
+    except FileNotFoundError:
+        return None
+    with reported("read", path), os.fdopen(descriptor, "rb") as file:
+        return file.readline(100), file.readline(100), file.read()
+
+
+def _is_ours(first: bytes) -> bool:
+    """Whether a first line is of this machine, and of this start of it."""
+    boot = boot_id()
+    return boot is not None and first == f"{boot}\n".encode("ascii")
+
+
+def warn_of_lost(directory: Path, known: Manifest, writes: bool) -> None:
+    """Says, by a LostChangesWarning, that there are commits which count for nothing.
+
+    `known`: the state that counts. One that was synced is there, though its file may have come
+    back with the power.
+    """
+    path = directory / PENDING
+    found = _lines(path)
+    if found is None or _is_ours(found[0]):
+        return
+    with contextlib.suppress(CorruptIndexError):
+        if _manifest(path, found) == known:
+            return
+    after = "They are forgotten now" if writes else 'Opening it with mode="w" forgets them'
+    warnings.warn(
+        f'{directory} holds changes of durability="deferred" that were never synced, and were made '
+        "before this machine was started anew, or on another machine: they count for nothing, "
+        f"and the index is as it was at the last sync. {after}. If this is a copy of a running "
+        "index: call sync() or close() where it is written, and copy it again",
+        LostChangesWarning,
+        stacklevel=4,
+    )
 
 
 def _segment(raw: dict[str, Any]) -> SegmentRecord:

@@ -44,6 +44,7 @@ from fanns.pending import (
     check_available,
     read_pending,
     remove_pending,
+    warn_of_lost,
     write_pending,
 )
 from fanns.stored_segment import (
@@ -176,6 +177,8 @@ class Directory:
                     self._backlog = Backlog()
             else:
                 self._open_reader()
+                assert self._manifest is not None
+                warn_of_lost(self.path, self._manifest, False)
             if UNFINISHED in self.settings:
                 raise unfinished(self.path, self.path)
             if check and (problems := self.verify()):
@@ -221,6 +224,8 @@ class Directory:
         self._writer = CatalogWriter(self.path)
         known = self._writer.load()
         pending = read_pending(self.path)
+        if pending is None:
+            warn_of_lost(self.path, known, True)
         try:
             self._attach(pending or known)
         except FileNotFoundError as cause:

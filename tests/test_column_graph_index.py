@@ -246,6 +246,7 @@ def test_values_are_chosen_by_what_they_save_for_their_bytes(
         ({"range_index": "year"}, "expected a list of column names"),
         ({"range_index": ["tags"]}, "label_index serves values"),
         ({"label_index": "year"}, 'expected column names or "auto"'),
+        ({"label_index": ["auto", "kind"]}, "stands alone.*names without it .'kind'."),
         ({"label_index": ["id"]}, "'id' is not an indexed attribute"),
         ({"label_index": 3}, "expected a list of column names"),
     ],

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 import fanns
 from fanns import catalog, pending
-from fanns.errors import CorruptIndexError, InputError, StorageError
+from fanns.errors import CorruptIndexError, InputError, LostChangesWarning, StorageError
 from fanns.storage import Directory
 from tests.living_helpers import Model, assert_same
 from tests.living_operations import QUERY, digest, draw, follow, perform, rows_in, start
@@ -116,13 +117,46 @@ def test_lost_power_takes_what_came_after_the_sync(
     abandon(index)
     with monkeypatch.context() as patch:
         reboot(patch)
-        with fanns.open(tmp_path / "x", check=True) as read:
-            assert_same(read, model, QUERY)
-        with fanns.open(tmp_path / "x", mode="w", check=True) as written:
+        with pytest.warns(LostChangesWarning, match="as it was at the last sync"):
+            read = fanns.open(tmp_path / "x", check=True)
+        assert_same(read, model, QUERY)
+        read.close()
+        with pytest.warns(LostChangesWarning, match="forgotten now"):
+            written = fanns.open(tmp_path / "x", mode="w", check=True)
+        with written:
             assert_same(written, model, QUERY)
             model = changed(written, model, 2, seed=3)
     with fanns.open(tmp_path / "x", check=True) as read:
         assert_same(read, model, QUERY)
+
+
+def test_a_copy_on_another_machine_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = start(tmp_path / "x")
+    with fanns.open(tmp_path / "x", mode="w", durability="deferred", merge="manual") as index:
+        later = changed(index, model, 4, seed=1)
+        shutil.copytree(tmp_path / "x", tmp_path / "unsynced")
+        index.sync()
+        shutil.copytree(tmp_path / "x", tmp_path / "synced")
+    shutil.copytree(tmp_path / "x", tmp_path / "again")
+    # the file of a state that was synced may come back with the power
+    shutil.copy(tmp_path / "unsynced" / pending.PENDING, tmp_path / "again" / pending.PENDING)
+    with fanns.open(tmp_path / "unsynced") as here:  # the same machine: nothing is lost
+        assert_same(here, later, QUERY)
+    reboot(monkeypatch)
+    with pytest.warns(LostChangesWarning, match=r"another machine.*copy it again"):
+        read = fanns.open(tmp_path / "unsynced", check=True)
+    with read:
+        assert_same(read, model, QUERY)
+    for name in ("synced", "again"):
+        with fanns.open(tmp_path / name, check=True) as read:
+            assert_same(read, later, QUERY)
+    file = tmp_path / "unsynced" / pending.PENDING
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.warns(LostChangesWarning):
+        fanns.open(tmp_path / "unsynced", mode="w").close()
+    fanns.open(tmp_path / "unsynced", mode="w").close()  # told once
 
 
 def test_what_a_failed_sync_left_is_written_again(
@@ -193,8 +227,9 @@ def check_power(path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int, seed: 
         disk.saying = "closed", (state(model),)
         disk.point()
     assert len(disk.images) > 15 * rounds
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, warnings.catch_warnings():
         reboot(patch)
+        warnings.simplefilter("ignore", LostChangesWarning)
         assert check(disk.images, path / "images") == {0, 1}
 
 
