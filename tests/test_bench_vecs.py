@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from fanns.bench.formats import spmat, vecs, xbin
 from fanns.bench.formats.hostile import FormatError
+from fanns.datasets import vecs as writing
 
 quick = settings(
     max_examples=60,
@@ -41,7 +42,7 @@ def numpy_vecs(raw: bytes) -> list[list[int]]:
 @given(shape=shapes, data=st.data())
 def test_fvecs(tmp_path: Path, shape: tuple[int, int], data: st.DataObject) -> None:
     values = data.draw(arrays(np.float32, shape, elements=st.floats(-9, 9, width=32)))
-    path = vecs.write_fvecs(tmp_path / "a.fvecs", values)
+    path = writing.write_fvecs(tmp_path / "a.fvecs", values)
     raw = np.fromfile(path, "<i4").reshape(-1, shape[1] + 1)  # as others read it
     assert (raw[:, 0] == shape[1]).all()
     np.testing.assert_array_equal(raw[:, 1:].copy().view("<f4"), values)
@@ -53,7 +54,7 @@ def test_fvecs(tmp_path: Path, shape: tuple[int, int], data: st.DataObject) -> N
 @given(rows=rows_of_ids, padding=st.integers(0, 3))
 def test_ivecs_of_variable_rows(tmp_path: Path, rows: list[list[int]], padding: int) -> None:
     values, offsets = flat(rows)
-    path = vecs.write_ivecs(tmp_path / "a.ivecs", vecs.Lists(values, offsets))
+    path = writing.write_ivecs(tmp_path / "a.ivecs", writing.Lists(values, offsets))
     assert numpy_vecs(path.read_bytes()) == rows
     for padded in ([row + [-1] * padding for row in rows], rows):
         words = [word for row in padded for word in (len(row), *row)]
@@ -218,7 +219,7 @@ def test_no_file_cut_short_is_taken(tmp_path: Path, data: st.DataObject) -> None
     tags = spmat.Tags(np.array([0, 4, 1], np.int32), np.array([0, 2, 3]), 5)
     files: list[tuple[Path, Any]] = [
         (xbin.write(tmp_path / "a.fbin", values), xbin.read),
-        (vecs.write_fvecs(tmp_path / "a.fvecs", values), vecs.read_fvecs),
+        (writing.write_fvecs(tmp_path / "a.fvecs", values), vecs.read_fvecs),
         (spmat.write(tmp_path / "a.spmat", tags), spmat.read),
     ]
     path, read = data.draw(st.sampled_from(files))
@@ -235,5 +236,5 @@ def test_no_file_cut_short_is_taken(tmp_path: Path, data: st.DataObject) -> None
 def test_big_files_are_mapped(tmp_path: Path) -> None:
     values = np.zeros((4, 3), np.float32)
     assert isinstance(xbin.read(xbin.write(tmp_path / "a.fbin", values)), np.memmap)
-    view = vecs.read_fvecs(vecs.write_fvecs(tmp_path / "a.fvecs", values))
+    view = vecs.read_fvecs(writing.write_fvecs(tmp_path / "a.fvecs", values))
     assert not view.flags.owndata and not view.flags.writeable

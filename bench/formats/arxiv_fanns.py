@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from fanns.bench.formats.cells import (
 from fanns.bench.formats.exchange import Foreign, QuerySet
 from fanns.bench.formats.hostile import FormatError, size_of
 from fanns.bench.workloads.workload import Cell, Workload
+from fanns.datasets import vecs as writing
+from fanns.datasets.arxiv_layout import json_line, write_lines
 from fanns.errors import InputError
 
 _EPOCH = date(1970, 1, 1)
@@ -111,10 +113,11 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
     if not chosen:
         return []
     vectors = workload.queries[queries_of(chosen[0])]
+    lines = workload.attributes.to_batches(1 << 14)
     said = [
-        str(vecs.write_fvecs(folder / "database_vectors.fvecs", workload.vectors)),
-        str(vecs.write_fvecs(folder / "query_vectors.fvecs", vectors)),
-        str(_write_attributes(folder / "database_attributes.jsonl", workload.attributes)),
+        str(writing.write_fvecs(folder / "database_vectors.fvecs", workload.vectors)),
+        str(writing.write_fvecs(folder / "query_vectors.fvecs", vectors)),
+        str(write_lines(folder / "database_attributes.jsonl", lines)),
     ]
     for cell in chosen:
         numbers = queries_of(cell)
@@ -127,18 +130,17 @@ def write(workload: Workload, names: Sequence[str], folder: Path) -> list[str]:
             if renamed is None:
                 said.append(f"left out {cell.name}: this layout cannot hold {cell.where}")
                 continue
-            lines = [
-                {new: _plain(workload.params[i][old]) for old, new in renamed.items()}
+            params = [
+                json_line({new: workload.params[i][old] for old, new in renamed.items()})
                 for i in numbers
             ]
-            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
             file = folder / f"{title}_query_attributes.jsonl"
-            file.write_text(text, encoding="utf-8")
+            file.write_text("".join(params), encoding="utf-8")
             said.append(str(file))
         found = answers_of(workload, numbers)
-        lists = vecs.Lists(found.rows.astype(np.int32), found.offsets)
+        lists = writing.Lists(found.rows.astype(np.int32), found.offsets)
         answers = folder / ("_".join(filter(None, ["ground_truth", title])) + ".ivecs")
-        said.append(str(vecs.write_ivecs(answers, lists)))
+        said.append(str(writing.write_ivecs(answers, lists)))
     return said
 
 
@@ -232,21 +234,3 @@ def _renamed(cell: Cell) -> dict[str, str] | None:
     if between := asked_range(cell.where):
         return {between[1]: "range_start", between[2]: "range_end"}
     return None
-
-
-def _write_attributes(path: Path, attributes: pa.Table) -> Path:
-    with path.open("w", encoding="utf-8") as file:
-        for batch in attributes.to_batches(max_chunksize=1 << 14):
-            for row in batch.to_pylist():
-                line = {name: _plain(value) for name, value in row.items()}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    return path
-
-
-def _plain(value: Any) -> Any:
-    """A value as the layout has it: days for dates, ISO text for times."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, date):
-        return (value - _EPOCH).days
-    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -1,29 +1,20 @@
-"""fvecs and ivecs: every row is an int32 with its length, then its values, little-endian.
+"""Reading fvecs and ivecs: every row is an int32 with its length, then its values, little-endian.
 
 Rows of fvecs have one length. Rows of ivecs may be shorter than others, or padded with -1.
+`fanns.datasets.vecs` writes them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanns.bench.formats.hostile import header, mapped, size_of, wrong
+from fanns.datasets.vecs import Lists
 
 _BLOCK = 1 << 14  # rows at a time
-
-
-class Lists(NamedTuple):
-    """Rows of variable length: row i is `values[offsets[i]:offsets[i + 1]]`.
-
-    values int32[total], offsets int64[rows + 1].
-    """
-
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
 
 
 def read_fvecs(path: Path) -> NDArray[np.float32]:
@@ -45,18 +36,6 @@ def read_fvecs(path: Path) -> NDArray[np.float32]:
     return words.view("<f4")[:, 1:]
 
 
-def write_fvecs(path: Path, vectors: NDArray[np.floating]) -> Path:
-    """Writes vectors [n, d] as float32."""
-    with path.open("wb") as file:
-        for start in range(0, len(vectors), _BLOCK):
-            part = vectors[start : start + _BLOCK]
-            rows = np.empty((len(part), part.shape[1] + 1), "<f4")
-            rows[:, 1:] = part
-            rows.view("<i4")[:, 0] = part.shape[1]
-            rows.tofile(file)
-    return path
-
-
 def read_ivecs(path: Path) -> Lists:
     """Rows of row numbers; a row ends where its values become negative."""
     size = size_of(path)
@@ -74,18 +53,6 @@ def read_ivecs(path: Path) -> Lists:
         raise wrong(path, 4 * int(places[at]), "padding up to the end of the row", int(values[at]))
     kept = np.bincount(owner[used], minlength=len(counts))
     return Lists(values[used], np.concatenate([[0], kept.cumsum()]).astype(np.int64))
-
-
-def write_ivecs(path: Path, lists: Lists) -> Path:
-    """Writes rows of their own lengths, without padding."""
-    counts = np.diff(lists.offsets)
-    words = np.empty(len(lists.values) + len(counts), "<i4")
-    heads = lists.offsets[:-1] + np.arange(len(counts))
-    body = np.ones(len(words), bool)
-    body[heads] = False
-    words[heads], words[body] = counts, lists.values
-    words.tofile(path)
-    return path
 
 
 def _rows(path: Path, words: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
