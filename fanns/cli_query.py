@@ -72,6 +72,7 @@ RECALL = click.option(
 @click.option("--explain", is_flag=True, help="Also tell the plan, predicted and actual work.")
 @click.option("--strict", is_flag=True, help="Exit code 5 when a query has fewer than k hits.")
 @click.option("--model", help="Where to load the text encoder from, if not by its recorded name.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the code that the encoder brings.")
 @threads_option(1, "Threads over the queries of a batch.")
 @output_options()
 @quiet_option
@@ -86,6 +87,7 @@ def query(
     explain: bool,
     strict: bool,
     model: str | None,
+    trust_remote_code: bool,
     format_: str | None,
     output: Path | None,
     quiet: bool,
@@ -105,7 +107,10 @@ def query(
         raise click.UsageError("give one of --vector-file, --text and --like")
     shown = choose_format(format_, output)
     with fanns.open(index) as opened:
-        asked = _query_vectors(opened, vector_file, text, like, model)
+        if text is not None:
+            asked: Any = _encoded(opened, text, model, trust_remote_code)
+        else:
+            asked = _query_vectors(opened, vector_file, like)
         # Columns are asked for by name, so that a wrong one is an error before the search.
         found = opened.search(asked, k, where, columns=columns or (), **options)
         if shown == "json":
@@ -205,18 +210,19 @@ def check(
     return 0
 
 
-def _query_vectors(
-    index: Index, vector_file: Path | None, text: str | None, like: str | None, model: str | None
-) -> Any:
+def _encoded(index: Index, text: str, model: str | None, trust_remote_code: bool) -> Any:
+    """float32[d] of a text, by the encoder that the index records."""
+    from fanns.text import encode
+
+    if NOT_NEEDED in sys.meta_path:
+        sys.meta_path.remove(NOT_NEEDED)  # what encoders import may want it
+    return encode([text], index.model, index.dimensions, model, trust_remote_code)[0]
+
+
+def _query_vectors(index: Index, vector_file: Path | None, like: str | None) -> Any:
     """float32[d], or float32[m, d] when the file holds that."""
     if vector_file is not None:
         return read_vectors(vector_file)
-    if text is not None:
-        from fanns.text import encode
-
-        if NOT_NEEDED in sys.meta_path:
-            sys.meta_path.remove(NOT_NEEDED)  # what encoders import may want it
-        return encode([text], index.model, index.dimensions, location=model)[0]
     assert like is not None
     return _row_vectors(index, [_key(index, like)])[0]
 

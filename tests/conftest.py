@@ -2,8 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import ModuleType
 
@@ -18,27 +23,26 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("FANNS_CACHE_DIR", str(ROOT / ".fanns-cache"))
 
 
-class NoFolderNamedDatasets:
+class NoFolderNamedDatasets(FileFinder):
     """`import datasets` is Hugging Face's library, or fails: never the folder of this repository.
 
     The tests have the repository's root in their path. Libraries that only look whether the other
     one is installed would find that folder, and LanceDB then takes it for the real one.
     """
 
-    @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "datasets":
-            return None
-        places = [place for place in sys.path if Path(place or ".").resolve() != ROOT]
-        found = PathFinder.find_spec(name, places, target)
-        if found is None or found.origin is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return found
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        return None if fullname == "datasets" else super().find_spec(fullname, target)
+
+    @classmethod
+    def hook(cls, path: str) -> FileFinder:
+        """What sys.path_hooks asks; ImportError hands a folder on to the next hook."""
+        if Path(path).resolve() != ROOT:
+            raise ImportError(path)
+        return cls(path, (ExtensionFileLoader, EXTENSION_SUFFIXES), (SourceFileLoader, [".py"]))
 
 
-sys.meta_path.insert(0, NoFolderNamedDatasets)
+sys.path_hooks.insert(0, NoFolderNamedDatasets.hook)
+sys.path_importer_cache.clear()
 
 # "quick" is what a plain run uses: seeded and small, so that two runs do the same work.
 hypothesis.settings.register_profile(
