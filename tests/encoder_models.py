@@ -54,7 +54,8 @@ class FakeEncoder:
 
     def __init__(self, dimensions: int = 8, name: str = "fake", batch: int = 4) -> None:
         self.name, self.dimensions, self.batch = name, dimensions, batch
-        self.settings = {"name": name, "dimensions": dimensions}
+        self.settings: dict[str, str | int | float | bool | None] = {}
+        self.settings |= {"name": name, "dimensions": dimensions}
         self.seen: list[str] = []
 
     def documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
