@@ -143,7 +143,7 @@ def _items(
 ) -> Iterator[NDArray[np.floating[Any]]]:
     """The vectors of the items, block by block."""
     done = 0
-    with pq.ParquetFile(dataset / "items.parquet") as file:
+    with pq.ParquetFile(dataset / "items.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
         for batch in file.iter_batches(_ROWS, columns=["embedding"]):
             block = vectors(pa.Table.from_batches([batch]))
             yield _unit(block) if metric == "cosine" else block
@@ -164,7 +164,7 @@ def _unit(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 
 def _attributes(dataset: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(dataset / "items.parquet") as file:
+    with pq.ParquetFile(dataset / "items.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
         there = set(file.schema_arrow.names)
         names = [name for name in ATTRIBUTES if name in there]
         for batch in file.iter_batches(_ROWS, columns=names):

@@ -57,7 +57,7 @@ class Best:
         inside = block.keys <= bound[:, None]
         if mask is not None:
             inside &= mask
-        query, row = np.nonzero(inside)
+        query, row = np.divmod(np.flatnonzero(inside), width)  # faster than nonzero in two axes
         if len(query):
             self._merge(query + block.queries.start, row, block)
 

@@ -32,8 +32,9 @@ from .vector_blocks import Vectors, opened
 DEPTH = 100
 MEMORY = 2 << 30  # bytes
 STAGE = "exact answers"
-_PAIR_BYTES = 32 << 20  # of float64 copies for exact distances, at a time
-_CELL_BYTES = 24  # of a key, its masks and, at worst, its place among the candidates
+_PAIR_BYTES = 1 << 19  # of float64 copies for exact distances at a time: they stay in cache
+_CELL_BYTES = 32  # of a key, its masks and, at worst, its place among the candidates
+_FIXED = 128 << 20  # bytes of merges, of exact distances, of buffers of BLAS and of Parquet
 _LEAST, _MOST = 256, 16_384  # rows of a block
 _LONGEST = 1e18  # of vectors: squares of longer ones overflow float32
 Report = Callable[[str, int, int], None]
@@ -112,16 +113,16 @@ def solve(
 
 def plan(source: Vectors, queries: int, sets: int, k: int, memory_limit: int) -> Sizes:
     """How large blocks may be. Raises InputError when the limit does not allow the smallest."""
-    d = source.dimensions
-    fixed = queries * sets * (k + 1) * 16 + 8 * source.rows + 3 * _PAIR_BYTES + (96 << 20)
+    row = 12 * max(1, source.dimensions)  # bytes: as it was read, in float32, and the next one
+    fixed = queries * sets * (k + 1) * 16 + 8 * source.rows + _FIXED
     left = memory_limit - fixed
-    rows = min(_MOST, max(1, source.rows), left // (2 * max(1, d) * _CELL_BYTES // 3))
-    cells = (left - 8 * rows * d) // _CELL_BYTES
+    rows = min(_MOST, max(1, source.rows), left // 2 // row)
+    cells = (left - rows * row) // _CELL_BYTES
     if rows < min(_LEAST, source.rows) or cells < rows:
-        least = fixed + 2 * _LEAST * (max(1, d) * 16 + _CELL_BYTES)
+        least = fixed + 2 * _LEAST * (row + _CELL_BYTES)
         raise InputError(
-            f"{queries:,} queries over {source.rows:,} vectors of {d} dimensions need a memory "
-            f"limit of {least:,} bytes at least, not {memory_limit:,}"
+            f"{queries:,} queries over {source.rows:,} vectors of {source.dimensions} dimensions "
+            f"need a memory limit of {least:,} bytes at least, not {memory_limit:,}"
         )
     return Sizes(int(rows), int(max(1, min(queries, cells // rows))))
 

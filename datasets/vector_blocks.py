@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fanns.errors import InputError, StorageError
 
+_BUFFER = 1 << 20  # bytes
 _TYPES = (np.dtype(np.float32), np.dtype(np.float16))
 
 
@@ -79,7 +80,8 @@ class Shards:
     def _shard(self, path: Path, skip: int, size: int) -> Iterator[NDArray[Any]]:
         """The rows of one file after the first `skip`, whole row groups passed over unread."""
         try:
-            with pq.ParquetFile(path) as file:
+            # Otherwise a column is read as a whole, however large it is.
+            with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
                 groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
                 first = 0
                 while groups and skip >= groups[0]:

@@ -16,14 +16,13 @@ import pytest
 from numpy.typing import NDArray
 
 from fanns.datasets import best_rows, exact, ground_truth, truth_state
-from fanns.datasets.ground_truth import Answers, solve
+from fanns.datasets.ground_truth import Answers, plan, solve
 from fanns.datasets.passing import Masks
 from fanns.datasets.products import OnProcessor
-from fanns.datasets.vector_blocks import Shards
+from fanns.datasets.vector_blocks import Shards, opened
 from fanns.errors import InputError, MissingDependencyError, StorageError
 
 ROWS, DIMENSIONS, QUERIES = 3_000, 24, 40
-SMALL = 220 << 20  # of memory: enough for this data only in several blocks
 
 
 @pytest.fixture
@@ -322,3 +321,36 @@ def test_the_state_tells_what_it_belongs_to(tmp_path: Path) -> None:
         settings = json.loads(str(saved["settings"]))
         assert int(saved["next"]) == ROWS
     assert sorted(settings) == ["filters", "ids", "k", "metric", "queries", "vectors"]
+
+
+def test_any_limit_gives_the_same_answers_in_blocks_that_fit_it() -> None:
+    data = Data()
+    source = opened(data.vectors)
+    whole = solve(data.vectors, data.queries, data.filters(), k=20)
+    least = 0
+    for limit in range(128, 140):
+        try:
+            sizes = plan(source, QUERIES, 2, 20, limit << 20)
+        except InputError:
+            assert not least
+            continue
+        least = least or limit
+        assert 256 <= sizes.rows <= ROWS and 1 <= sizes.queries <= QUERIES
+        found = solve(data.vectors, data.queries, data.filters(), k=20, memory_limit=limit << 20)
+        same(found["masks"], whole["masks"].truth)
+    assert least
+    paper = Sized(2_735_264, 4096)
+    assert plan(paper, 10_000, 4, 100, 2 << 30).queries > 500
+    assert plan(paper, 10_000, 4, 100, 512 << 20).rows > 2_000
+
+
+class Sized:
+    """Vectors that are never read."""
+
+    digest = ""
+
+    def __init__(self, rows: int, dimensions: int) -> None:
+        self.rows, self.dimensions = rows, dimensions
+
+    def blocks(self, start: int, size: int) -> Iterator[NDArray[Any]]:
+        raise NotImplementedError
