@@ -145,7 +145,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     updated = _updated(record)
     abstract = arxiv_names.text(record["abstract"])
     return {
-        "id": record["id"].strip(),
+        "id": record["id"],
         "title": arxiv_names.text(record["title"]),
         "abstract": abstract,
         "primary_category": categories[0],

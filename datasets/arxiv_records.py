@@ -125,7 +125,8 @@ def record(fields: Mapping[str, Any]) -> Record:
     for name in _TEXTS:
         values[name] = _text(name, _field(fields, name))
     identifier = _field(fields, "id")
-    values["id"] = _text("id", str(identifier) if type(identifier) is int else identifier)
+    key = _text("id", str(identifier) if type(identifier) is int else identifier)
+    values["id"] = key and key.strip()
     values["categories"] = _categories(fields)
     values |= _authors(fields)
     values["versions"] = _versions(_field(fields, "versions"), odd)

@@ -17,7 +17,11 @@ from .arxiv_tables import ParquetTable
 _NO_RECORDS = ("queries.parquet", "truth.parquet", "users.parquet")
 
 
-def find(named: Sequence[str], work: Path, pause: float = PAUSE) -> list[Source]:
+def find(
+    named: Sequence[str],
+    work: Path,
+    pause: float = PAUSE,
+) -> list[Source]:
     """The sources of these names, in order.
 
     A name is a file (Parquet, else JSON lines, which may be gzipped or zipped), a folder of such
@@ -48,7 +52,7 @@ def _files(name: str) -> list[Path]:
         return [path]
     if found := sorted(Path(p) for p in glob.glob(name) if Path(p).is_file()):
         return found
-    raise InputError(f"no source at {name}: give a file, a folder, a URL, or `synthetic`")
+    raise InputError(f"no source at {name}: give a file, a folder, a or a URL")
 
 
 def _is_data(path: Path) -> bool:

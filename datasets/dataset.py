@@ -82,7 +82,6 @@ def write(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, dict[str, Any]] = {}
     for name in TABLES:
         table = getattr(dataset, name)
         target = folder / f"{name}.parquet"
@@ -92,14 +91,38 @@ def write(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
         partial = folder / f"{name}.parquet.partial"
         pq.write_table(table, partial, compression="zstd")
         os.replace(partial, target)
-        files[target.name] = {"rows": table.num_rows, "sha256": _sha256(target)}
-    manifest = {
+    keys = ("seed", "source", "model", "metric", "transforms")
+    return seal(folder, **{key: getattr(dataset, key) for key in keys})
+
+
+def seal(
+    path: str | os.PathLike[str],
+    *,
+    seed: int | None,
+    source: str | None,
+    model: str | None,
+    metric: str,
+    transforms: list[str],
+    details: dict[str, Any] | None = None,
+) -> Path:
+    """Write the manifest of the tables that lie in a folder, which makes it a data set.
+
+    details: whatever else tells how the data set was made, for JSON.
+    """
+    folder = Path(path)
+    files = {
+        target.name: {"rows": pq.read_metadata(target).num_rows, "sha256": _sha256(target)}
+        for name in TABLES
+        if (target := folder / f"{name}.parquet").exists()
+    }
+    manifest: dict[str, Any] = {
         "format": FORMAT,
-        "seed": dataset.seed,
-        "source": dataset.source,
-        "model": dataset.model,
-        "metric": dataset.metric,
-        "transforms": dataset.transforms,
+        "seed": seed,
+        "source": source,
+        "model": model,
+        "metric": metric,
+        "transforms": transforms,
+        **({} if details is None else {"details": details}),
         "files": files,
     }
     partial = folder / "manifest.json.partial"

@@ -13,6 +13,7 @@ import click
 from fanns import __version__
 from fanns.bench.cli import bench
 from fanns.cli_build import build, info, verify, warmup
+from fanns.cli_dataset import dataset
 from fanns.cli_demo import demo
 from fanns.cli_export import export, import_
 from fanns.cli_options import NOT_NEEDED
@@ -80,6 +81,7 @@ for _command in (
     verify,
     warmup,
     demo,
+    dataset,
     bench,
 ):
     cli.add_command(_command)

