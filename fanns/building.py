@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fanns.arguments import check_names, check_whole
 from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
+from fanns.clusters import MAX_CLUSTERS
 from fanns.column_graphs import ColumnGraphs, wanted
 from fanns.errors import CorruptIndexError, InputError
 from fanns.ingest import SIMULATED, Ingest, read_table, split
@@ -261,6 +262,7 @@ def make_segment(
     queries: Any,
     progress: Progress | None,
     calibration: Calibration | None = None,
+    most_clusters: int = MAX_CLUSTERS,
 ) -> Segment:
     """Build one segment by the recipe, calibrated on sample queries or stand-ins, or as given.
 
@@ -318,6 +320,7 @@ def make_segment(
         bits=recipe.bits,
         graphs=recipe.graphs,
         progress=progress,
+        most_clusters=most_clusters,
     )
 
 

@@ -366,11 +366,11 @@ class CatalogWriter:
         meta = json.dumps(segment.meta)
         checksum = segment_checksum(segment.id, meta, files, arrays)
         connection.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.id, meta, checksum))
-        for file in files:
-            connection.execute("INSERT INTO file VALUES (?, ?, ?, ?, ?)", (segment.id, *file))
-        places = ", ".join("?" * 9)
-        for array in arrays:
-            connection.execute(f"INSERT INTO array VALUES ({places})", (segment.id, *array))
+        for table, rows in (("file", files), ("array", arrays)):
+            places = ", ".join("?" * (1 + len(rows[0]))) if rows else ""
+            connection.executemany(
+                f"INSERT INTO {table} VALUES ({places})", [(segment.id, *row) for row in rows]
+            )
 
     def _stamp(self, connection: sqlite3.Connection) -> None:
         settings = connection.execute("SELECT value FROM state WHERE key = 'settings'").fetchone()

@@ -24,9 +24,13 @@ CHUNK = 512
 
 
 def cluster_order(
-    vectors: Array | DenseVectors, metric: str | int, seed: int, threads: int | None = 1
+    vectors: Array | DenseVectors,
+    metric: str | int,
+    seed: int,
+    threads: int | None = 1,
+    most: int = MAX_CLUSTERS,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Group rows by k-means (Lloyd 1982) into about sqrt(n) clusters.
+    """Group rows by k-means (Lloyd 1982) into about sqrt(n) clusters, at most `most`.
 
     Args:
         vectors: the rows, already checked: an array [n, d] or a store.
@@ -45,7 +49,11 @@ def cluster_order(
     n, d = vectors.n, vectors.d
     if n == 0:
         return np.empty(0, np.int32), np.zeros(1, np.int64), np.empty((0, d), np.float32)
-    labels, centroids = k_means(vectors, min(math.isqrt(n), MAX_CLUSTERS), seed, threads)
+    clusters = min(math.isqrt(n), most)
+    if clusters == 1:
+        labels, centroids = np.zeros(n, np.int32), np.zeros((1, d), np.float32)
+    else:
+        labels, centroids = k_means(vectors, clusters, seed, threads)
     counts = np.bincount(labels, minlength=len(centroids))
     order = np.argsort(labels, kind="stable").astype(np.int32)
     used = counts > 0

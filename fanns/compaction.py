@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fanns.adding import tail_recipe
-from fanns.building import Recipe, make_segment
+from fanns.adding import built
+from fanns.building import MEASURED_ROWS, Recipe
 from fanns.calibration import Calibration
 from fanns.gathering import gather
 from fanns.segment import Segment
@@ -114,7 +114,7 @@ def merge(
     rows = len(ingest.ids)
     if rows == 0 and len(run) < len(segments) and not recipe.generated:
         return Change(removed=run)
-    made = make_segment(tail_recipe(recipe, rows), ingest, None, progress, kept(parts, rows))
+    made = built(recipe, ingest, rows < MEASURED_ROWS, progress, kept(parts, rows))
     if recipe.generated:
         made.meta["next_id"] = next_id
     return Change(removed=run, added=[made], merge=True)

@@ -151,20 +151,21 @@ def _answer_segment(
 ) -> Answers:
     """Plan and run on one segment; queries that the filter avoids may get a plan of their own."""
     lift = None
-    if asks_for_lift(_plan(segment, selection, k, False, options), segment.n, selection.count):
+    plan = _plan(segment, selection, k, False, options)
+    if asks_for_lift(plan, segment.n, selection.count):
         lift = segment.locality.lift(queries, selection)
         far = lift < AVOIDED
         if 0 < far.sum() < len(queries):
             groups = [np.flatnonzero(~far), np.flatnonzero(far)]
             made = [
                 _answer_group(
-                    segment, selection, queries, k, budget, options, traces, members, lift
+                    segment, selection, queries, k, budget, options, traces, plan, members, lift
                 )
                 for members in groups
             ]
             back = np.argsort(np.concatenate(groups), kind="stable")
             return Answers(*(np.concatenate(part)[back] for part in zip(*made, strict=True)))
-    return _answer_group(segment, selection, queries, k, budget, options, traces, None, lift)
+    return _answer_group(segment, selection, queries, k, budget, options, traces, plan, None, lift)
 
 
 def _answer_group(
@@ -175,14 +176,15 @@ def _answer_group(
     budget: Budget,
     options: Options,
     traces: list[Trace],
+    plan: Plan,
     members: np.ndarray | None,
     lift: np.ndarray | None,
 ) -> Answers:
-    """Run one plan for the queries of one kind."""
+    """Run one plan for the queries of one kind; `plan` is for those that the filter meets."""
     if members is not None and lift is not None:
         queries, lift = np.ascontiguousarray(queries[members]), lift[members]
-    far = lift is not None and len(lift) > 0 and bool(lift[0] < AVOIDED)
-    plan = _plan(segment, selection, k, far, options)
+    if lift is not None and len(lift) > 0 and lift[0] < AVOIDED:
+        plan = _plan(segment, selection, k, True, options)
     begun = time.perf_counter_ns()
     found, fallback = run(segment, plan, queries, selection, k, budget, options)
     took = time.perf_counter_ns() - begun
@@ -346,21 +348,32 @@ def _merge(segments: Sequence[Segment], parts: list[tuple[int, Answers]], i: int
     if not parts:
         none = np.zeros(0, np.int32)
         return Answer(none, none, np.zeros(0), EXACT, np.zeros(4, np.int64))
-    rows = [(number, found.rows[i, : found.found[i]]) for number, found in parts]
-    distances = np.concatenate([found.distances[i, : found.found[i]] for _, found in parts])
-    where = np.concatenate([np.full(len(part), number, np.int32) for number, part in rows])
-    flat = np.concatenate([part for _, part in rows])
-    keys = [segments[number].ids.take(part) for number, part in rows]
-    if isinstance(keys[0], np.ndarray):
-        order = np.lexsort((np.concatenate(keys), distances))[:k]
-    else:
-        texts = [key.encode() for part in keys for key in part]
-        order = np.array(sorted(range(len(flat)), key=lambda at: (distances[at], texts[at]))[:k])
-    statuses = {int(found.status[i]) for _, found in parts}
+    numbers = np.array([number for number, _ in parts], np.int32)
+    counts = [found.found.item(i) for _, found in parts]
+    rows = [found.rows[i, :count] for (_, found), count in zip(parts, counts, strict=True)]
+    distances = np.concatenate(
+        [found.distances[i, :count] for (_, found), count in zip(parts, counts, strict=True)]
+    )
+    where, flat = numbers.repeat(counts), np.concatenate(rows)
+    order = distances.argsort(kind="stable")
+    ranked = distances[order]
+    if (ranked[1:] == ranked[:-1]).any():
+        keys = [
+            segments[number].ids.take(own) for (number, _), own in zip(parts, rows, strict=True)
+        ]
+        if isinstance(keys[0], np.ndarray):
+            order = np.lexsort((np.concatenate(keys), distances))
+        else:
+            texts = [key.encode() for part in keys for key in part]
+            order = np.array(sorted(range(len(flat)), key=lambda at: (distances[at], texts[at])))
+    order = order[:k]
+    statuses = {found.status.item(i) for _, found in parts}
     status = EXACT
     if INCOMPLETE in statuses:
         status = INCOMPLETE
     elif statuses != {EXACT}:
         status = APPROXIMATE
-    work = np.sum([found.work[i] for _, found in parts], axis=0)
+    work = parts[0][1].work[i].copy()
+    for _, found in parts[1:]:
+        work += found.work[i]
     return Answer(where[order], flat[order], distances[order], status, work)

@@ -41,7 +41,7 @@ class Columns:
             return parts[0].ids.take(rows)
         if self.snapshot.id_kind == "int":
             out = np.empty(len(rows), np.int64)
-            for number in np.unique(segments):
+            for number in set(segments.tolist()):
                 places = segments == number
                 out[places] = parts[number].ids.take(rows[places])
             return out

@@ -154,6 +154,16 @@ class Segment:
                 made.column_graphs = graphs  # over the same posting lists
         return made
 
+    def written(self, files: SegmentFiles) -> Segment:
+        """This segment, once its arrays, all of them made in memory, were written to files.
+
+        They are kept: for small segments, which would be read, checked and opened next.
+        """
+        files.hold(self.arrays, {STORED: self.stored} if STORED in files.table_names() else {})
+        self.meta, self.arrays = files.meta, FileArrays(files)
+        self._stored = lambda: stored_table(files)
+        return self
+
     def edited_files(
         self, files: SegmentFiles, schema: Schema, changed: Collection[str]
     ) -> Segment:

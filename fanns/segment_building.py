@@ -13,7 +13,7 @@ from fanns.attributes import AttributeIndex
 from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
 from fanns.centroids import cluster_reach
-from fanns.clusters import cluster_order
+from fanns.clusters import MAX_CLUSTERS, cluster_order
 from fanns.codes import Int8Codes, report
 from fanns.column_graphs import NO_GRAPHS, ColumnGraphs, build_column_graphs
 from fanns.errors import InputError
@@ -27,6 +27,7 @@ from fanns.paths.graph_builder import MIN_ROWS
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema
 from fanns.segment import Clusters, Segment
+from fanns.segment_arrays import Part
 from fanns.transforms import Reduction
 from fanns.vectors import DenseVectors
 
@@ -103,6 +104,7 @@ def build_segment(
     bits: int = 2,
     graphs: ColumnGraphs = NO_GRAPHS,
     progress: Progress | None = None,
+    most_clusters: int = MAX_CLUSTERS,
 ) -> Segment:
     """Order, encode, link and index the rows of `data`; vectors were checked at the door.
 
@@ -116,7 +118,7 @@ def build_segment(
 
     n = len(data.vectors)
     tell("cluster", 0, 1)
-    order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads)
+    order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads, most_clusters)
     arrays: dict[str, np.ndarray] = {}
     positions = frozen(order.astype(np.int32))
     arrays["rows/positions"] = positions
@@ -173,6 +175,12 @@ def build_segment(
         "calibration": DEFAULT.to_json(),
     }
     segment = Segment(meta, schema, arrays, lambda: stored)
+    # What is made already need not be read and checked again.
+    segment.ids, segment.positions = identifiers, positions
+    segment.vectors, segment.codes, segment.clusters = vectors, codes, parts
+    segment.attributes = attributes.after(
+        Part(arrays, "attributes"), schema, segment._stored_column, ()
+    )
     made = calibration if isinstance(calibration, Calibration) else calibration(segment)
     segment.calibrate(made)
     return segment

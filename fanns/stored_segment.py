@@ -138,6 +138,17 @@ class SegmentFiles:
         """A memory-mapped Arrow table; checks and errors as for `array`."""
         return self._touch(name, self._record(name, table=True))
 
+    def hold(
+        self, arrays: Mapping[str, np.ndarray[Any, Any]], tables: Mapping[str, pa.Table]
+    ) -> None:
+        """Take these, of which the files were just written, for what would be read from them."""
+        with self._guard:
+            for name, array in arrays.items():
+                record = self._records[name]
+                if array.dtype.str == record.dtype and array.flags.c_contiguous:
+                    self._open[name] = array
+            self._open.update(tables)
+
     def will_need(self, name: str) -> None:
         """Have the system read the file of an array or table ahead, wholly."""
         with self._guard:

@@ -21,6 +21,9 @@ from fanns.segment_arrays import STORED, FileArrays
 from fanns.storage import Directory
 from fanns.stored_segment import Rewrite, SegmentFiles, Written
 
+HELD_BYTES = 2 << 20
+"""New segments of so many bytes stay in memory as they were made; others are mapped."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -116,7 +119,7 @@ def _on_disk(
         if edit is not None:
             edits[files.id], rewrite = edit, rewriting(files.id, segment, edit)
         written.append(Written(files, rewrite))
-    directory.commit(
+    made = directory.commit(
         [addition(segment, first) for segment in change.added],
         rewrites,
         [ids[place] for place in change.removed],
@@ -124,9 +127,12 @@ def _on_disk(
         written,
     )
     schema = (change.recipe or recipe).schema
+    fresh = dict(zip(made[len(written) :], change.added, strict=True))
     after = []
     for files in directory.segments:
-        if files.id in edits:
+        if files.id in fresh and files.nbytes() <= HELD_BYTES:
+            after.append(fresh[files.id].written(files))
+        elif files.id in edits:
             after.append(known[files.id].edited_files(files, schema, edits[files.id].changed))
         else:
             after.append(known.get(files.id) or opened(files, schema))

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fanns import adding
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Compiled kernels are kept between runs; the cache itself is keyed by a hash of the kernel sources.
@@ -59,6 +61,13 @@ def data_folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set FANNS_TEST_DATA to the folder above it")
     return folder
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are taken up by larger ones alone, so that small indexes have several segments."""
+    monkeypatch.setattr(adding, "FEW", 0)
+    monkeypatch.setattr(adding, "FACTOR", 1)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanns
+from fanns import adding, writing
 from fanns.errors import InputError, StorageError
 from tests.living_helpers import Model, assert_same, key_of, random_row, table_of
 
@@ -71,6 +73,83 @@ def test_single_rows_grow_together(tmp_path: Path) -> None:
         sizes = [part["rows"] for part in segments]
         assert sizes == sorted(sizes, reverse=True) and len(sizes) <= 7
         assert len(list((tmp_path / "x").glob("segment-*"))) == len(sizes)
+
+
+def test_sizes_fall_by_a_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "FEW", 4)
+    rng = np.random.default_rng(0)
+    rows = [random_row(rng, i) for i in range(300)]
+    fanns.Index.build(table_of(rows[:3]), metric="l2", calibration="default", path=tmp_path / "x")
+    most = 0
+    with fanns.open(tmp_path / "x", mode="w", merge="manual") as index:
+        for row in rows[3:]:
+            index.add(table_of([row]))
+            most = max(most, len(index._snapshot.segments))
+        assert_same(index, Model(rows), QUERY)
+    assert 3 <= most <= 1 + math.log(300 / 4, 4) + 1
+    with fanns.open(tmp_path / "x", check=True) as read:
+        assert_same(read, Model(rows), QUERY)
+
+
+def test_what_was_measured_is_not_built_anew() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((3_300, 128)).astype(np.float32)
+
+    def part(start: int, stop: int) -> dict[str, Any]:
+        return {"id": np.arange(start, stop), "embedding": vectors[start:stop]}
+
+    index = fanns.Index.build(part(0, 1_500), queries=vectors[-16:])
+    (base,) = index._snapshot.segments
+    index.add(part(1_500, 2_500))
+    index.add(part(2_500, 3_000))
+    kept, plain = index._snapshot.segments
+    assert kept is base and base.has_bits and (kept.n, plain.n) == (1_500, 1_500)
+    assert not plain.has_bits and len(plain.clusters.offsets) == 2
+    index.tune(vectors[-32:])
+    tuned = index._snapshot.segments[1]
+    index.add(part(3_000, 3_300))
+    assert tuned.calibration.source == "tuned" and tuned in index._snapshot.segments
+    for where in (None, np.arange(3_300) % 3 == 0):
+        assert index.check(vectors[::40], where).recall >= 0.93
+    index.compact(full=True)
+    (merged,) = index._snapshot.segments
+    assert merged.has_bits and len(merged.clusters.offsets) > 2
+
+
+@pytest.mark.parametrize("held", [0, 1 << 30])
+def test_new_rows_are_what_their_files_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(writing, "HELD_BYTES", held)
+    rng = np.random.default_rng(0)
+    rows = [random_row(rng, i) for i in range(240)]
+    fanns.Index.build(table_of(rows[:150]), metric="l2", store=["note"], path=tmp_path / "x")
+    with fanns.open(tmp_path / "x", mode="w", merge="manual") as index:
+        index.add(table_of(rows[150:180]))
+        index.add(table_of(rows[180:]))
+        files = writing.files_of(index._snapshot.segments[-1])
+        assert bool(files._open) is bool(held)
+        parts = {name: np.array(files.array(name)) for name in files.names()}
+        stored = files.table("stored")
+        index.delete(ids=[7, 200])
+        index.update(set={"year": 4}, ids=[201, 202])
+        with fanns.open(tmp_path / "x", check=True) as read:
+            found = writing.files_of(read._snapshot.segments[-1])
+            same = [name for name in parts if not name.startswith(("attributes/year", "live"))]
+            assert len(same) > 12
+            for name in same:
+                assert np.array_equal(found.array(name), parts[name])
+                assert found.array(name).dtype == parts[name].dtype
+            assert found.table("stored").equals(stored)
+            model = Model(rows)
+            model.delete_keys([7, 200])
+            for key in (201, 202):
+                model.rows[key] = {**model.rows[key], "year": 4}
+            for some in (index, read):
+                assert_same(some, model, QUERY)
+        assert index.compact(erase=True).removed == 2
+        assert_same(index, model, QUERY)
+        assert index.verify() == []
 
 
 def test_float16_stand_ins_stay_as_they_are() -> None:

@@ -354,7 +354,7 @@ ENDING = """
     import sys, time
     import numpy as np
     import fanns
-    from fanns import merging
+    from fanns import adding, merging
     from tests.living_helpers import random_row, table_of
     rng = np.random.default_rng(0)
     index = fanns.open(sys.argv[1], mode="w")
@@ -362,7 +362,7 @@ ENDING = """
         from fanns.threads import run_chunks
         run_chunks(lambda start, stop: time.sleep(0.01), 100_000, 1)
     merging.merge = slow
-    merging.SMALLEST = 20
+    merging.SMALLEST = adding.TAIL_ROWS = 20
     for i in range(4):
         index.add(table_of([random_row(rng, 1000 + 600 * i + j) for j in range(600)]))
     assert index.info()["merging"]["running"]

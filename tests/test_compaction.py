@@ -14,12 +14,15 @@ import pyarrow as pa
 import pytest
 
 import fanns
+from fanns import adding
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors as vectors_of
 from fanns.errors import StorageError
 from tests.living_helpers import Model, Row, assert_same, key_of, random_row, table_of
 
 QUERY = np.full(6, 0.5, np.float32)
+
+pytestmark = pytest.mark.usefixtures("apart")
 
 
 def made(strings: bool = False) -> tuple[list[Row], fanns.Index, Model]:
@@ -286,7 +289,8 @@ def test_tuned_calibrations_are_kept() -> None:
     assert index.check(queries, "versions > 1").recall > 0.9
 
 
-def test_many_equal_segments_become_one() -> None:
+def test_many_equal_segments_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "TAIL_ROWS", 1_000)
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((6_000, 8)).astype(np.float32)
     parts = [{"id": np.arange(i, i + 1_000), "embedding": vectors[i : i + 1_000]}
@@ -309,7 +313,7 @@ def replace_half(items: pa.Table, more: pa.Table, folder: Path, batch: int) -> N
     with fanns.open(folder / "x", mode="w", merge="manual") as index:
         for start in range(0, half, batch):
             index.upsert(new.slice(start, batch))
-        assert len(index.info()["segments"]) == 1 + half // batch
+        assert len(index.info()["segments"]) > 2
         assert index.compact().removed == half
         assert len(index.info()["segments"]) == 1
         assert len(index) == n

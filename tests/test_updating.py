@@ -18,6 +18,8 @@ import fanns
 from fanns.errors import FilterError, InputError, StorageError, UnknownColumnError, UnknownIdError
 from tests.living_helpers import FILTERS, Model, Row, assert_same, key_of, random_row, table_of
 
+pytestmark = pytest.mark.usefixtures("apart")
+
 QUERY = np.full(6, 0.5, np.float32)
 DAY = datetime.date(2020, 1, 2)
 

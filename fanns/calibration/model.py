@@ -256,13 +256,17 @@ class Calibration:
     def to_json(self) -> str:
         return _json(self)
 
-    @classmethod
-    def from_json(cls, text: str) -> Calibration:
+    @staticmethod
+    def from_json(text: str) -> Calibration:
         """The inverse of `to_json`.
 
         Raises:
             CorruptIndexError: the text is not a calibration.
         """
+        return _from_json(text)
+
+    @classmethod
+    def _parsed(cls, text: str) -> Calibration:
         try:
             raw = json.loads(text)
             check(raw, len(TARGETS))
@@ -286,6 +290,12 @@ class Calibration:
 def _json(calibration: Calibration) -> str:
     """Every small segment has the same one, and taking it apart takes a millisecond."""
     return json.dumps(asdict(calibration))
+
+
+@lru_cache(maxsize=64)
+def _from_json(text: str) -> Calibration:
+    """As for `_json`."""
+    return Calibration._parsed(text)
 
 
 def _curve(raw: Mapping[str, Any]) -> Curve:
