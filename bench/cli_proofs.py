@@ -172,7 +172,7 @@ def scaling(
 
 
 @click.command()
-@click.option("--rows", type=COUNT, default=1_000_000, show_default=True, help="Rows of the index.")
+@click.option("--rows", type=COUNT, default=100_000, show_default=True, help="Rows of the index.")
 @click.option("--dimensions", type=COUNT, default=384, show_default=True, help="Of the vectors.")
 @click.option("--queries", type=COUNT, default=200, show_default=True, help="To search with.")
 @click.option(
@@ -201,10 +201,13 @@ def memory(
     """Show how little private memory searching from disk takes.
 
     A process of its own opens an index and searches it, with and without filters: what it holds
-    above `import fanns`, and its recall.
+    above `import fanns`, and its recall. Nearly all of its time goes into building the index, anew
+    whenever code changed: a minute or two for the default, a quarter of an hour for a million rows
+    (6 GB of disk). --keep-index searches the one that is there.
 
     \b
       fanns bench memory --check
+      fanns bench memory --rows 1000000 --check -o proofs
     """
     from fanns.bench.proofs import memory as proof
 

@@ -77,7 +77,7 @@ def insertion(
 
 def built(
     recipe: Recipe,
-    ingest: Ingest,
+    ingest: Ingest | list[Ingest],
     plain: bool,
     progress: Progress | None,
     calibration: Calibration | None = None,

@@ -15,7 +15,7 @@ from threading import Event, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 from fanns.errors import InputError, StorageError
-from fanns.merging import Task, begin, ripe, taking_over, written
+from fanns.merging import Task, begin, taking_over, written
 from fanns.threads import Stopped, go_on, stoppable
 from fanns.writing import files_of
 
@@ -35,12 +35,14 @@ class Merger:
     """Merges what is ripe in one index; holds no reference to it while it builds.
 
     Attributes:
-        merges: how many were done; running: whether one is under way.
+        merges: how many were done; running: whether one is under way. beyond: the rows of segments
+            that are ripe but would take more than the limit of memory, 0 for none.
     """
 
     def __init__(self, index: Mutable) -> None:
         self.merges = 0
         self.running = False
+        self.beyond = 0
         self._index = weakref.ref(index)
         self._process = os.getpid()
         self._guard = Lock()
@@ -59,7 +61,8 @@ class Merger:
             stays = self.running or self._holds or self._problem is not None
             if stays or index is None or self._process != os.getpid():
                 return
-            if ripe(index._snapshot.segments) is None:
+            task, self.beyond = self._task(index)
+            if task is None:
                 return
             self._stop.clear()
             self.running = True
@@ -81,9 +84,13 @@ class Merger:
         ) from self._problem
 
     def told(self) -> dict[str, Any]:
-        """For `info`: whether a merge is under way, how many were done, and what ended them."""
+        """For `info`: whether a merge is under way, how many were done, and what ended them.
+
+        `rows_beyond_limit`: of a merge that is not begun, because it would take too much memory.
+        """
         problem = None if self._problem is None else str(self._problem)
-        return {"running": self.running, "merges": self.merges, "problem": problem}
+        told = {"running": self.running, "merges": self.merges, "problem": problem}
+        return {**told, "rows_beyond_limit": self.beyond}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -150,6 +157,11 @@ class Merger:
                 directory.discard(files_of(merged))
         return True
 
+    @staticmethod
+    def _task(index: Mutable) -> tuple[Task | None, int]:
+        assert index._directory is not None
+        return begin(index._snapshot, index._recipe, index._directory, index._room)
+
     def _held_index(self) -> Mutable:
         index = self._index()
         if index is None:
@@ -163,7 +175,7 @@ class Merger:
         with index._writing:
             task = None
             if not self._stop.is_set() and index._directory is not None:
-                task = begin(index._snapshot, index._recipe, index._directory)
+                task, self.beyond = self._task(index)
             if task is None:
                 self.running = False  # a change that comes after this one wakes it again
             return task

@@ -18,7 +18,9 @@ from typing import NamedTuple
 from fanns.adding import built
 from fanns.building import MEASURED_ROWS, Recipe
 from fanns.calibration import Calibration
+from fanns.errors import InputError
 from fanns.gathering import gather
+from fanns.merge_memory import Room
 from fanns.segment import Segment
 from fanns.selection import Selection
 from fanns.writing import Change
@@ -40,6 +42,8 @@ class CompactReport:
     Attributes:
         segments_before, segments_after; bytes_before, bytes_after: of the segments' files.
         rows: live ones; removed: deleted rows that are gone now.
+        beyond_limit: segments that were left as they are because merging them would take more than
+            `memory_limit`.
         readers: numbers of processes that still hold files which are erased from the directory, as
             far as this process may see them; None where the system does not tell. Without `erase`
             nobody looks, and it is empty.
@@ -51,6 +55,7 @@ class CompactReport:
     bytes_after: int
     rows: int
     removed: int
+    beyond_limit: int
     readers: tuple[int, ...] | None
 
 
@@ -63,7 +68,7 @@ class Weight(NamedTuple):
 
 
 def report(
-    before: Weight, after: Weight, rows: int, readers: tuple[int, ...] | None
+    before: Weight, after: Weight, rows: int, beyond: int, readers: tuple[int, ...] | None
 ) -> CompactReport:
     """What to tell of a compaction."""
     return CompactReport(
@@ -73,6 +78,7 @@ def report(
         bytes_after=after.nbytes,
         rows=rows,
         removed=before.rows - after.rows,
+        beyond_limit=beyond,
         readers=readers,
     )
 
@@ -95,6 +101,44 @@ def runs(segments: Sequence[Segment], every: bool, erase: bool) -> list[list[int
     return [run for run in found if len(run) > 1 or must(segments[run[0]], limit)]
 
 
+def within(
+    found: Sequence[Sequence[int]],
+    segments: Sequence[Segment],
+    recipe: Recipe,
+    room: Room,
+    erase: bool,
+) -> tuple[list[list[int]], int]:
+    """Runs that are merged within a limit of memory, and how many segments are left as they are.
+
+    Raises:
+        InputError: with `erase`, a segment with deleted rows would take more than the limit.
+    """
+    if room.limit is None:
+        return [list(run) for run in found], 0
+    kept: list[list[int]] = []
+    left = 0
+    for run in found:
+        parts = room.divided(run, segments, recipe)
+        for part in parts:
+            segment = segments[part[0]]
+            if len(part) > 1:
+                kept.append(part)
+            elif not (len(run) == 1 or must(segment, erase)):
+                left += 1
+            elif room.fits([segment], recipe):
+                kept.append(part)
+            elif erase and must(segment, True):
+                needed = room.needed([segment], recipe)
+                raise InputError(
+                    f"memory_limit is {room.limit:,} bytes, but to erase the deleted rows of a "
+                    f"segment of {segment.rows:,} rows about {needed:,} are needed: open the index "
+                    "with more"
+                )
+            else:
+                left += 1
+    return kept, left
+
+
 def must(segment: Segment, any_dead: bool) -> bool:
     """Whether a segment has too many deleted rows, or with `any_dead` one, to stay as it is."""
     dead = segment.n - segment.rows
@@ -114,7 +158,9 @@ def merge(
     rows = len(ingest.ids)
     if rows == 0 and len(run) < len(segments) and not recipe.generated:
         return Change(removed=run)
-    made = built(recipe, ingest, rows < MEASURED_ROWS, progress, kept(parts, rows))
+    source = [ingest]
+    del ingest  # taken out of the list by the build, so that one copy of the rows is held
+    made = built(recipe, source, rows < MEASURED_ROWS, progress, kept(parts, rows))
     if recipe.generated:
         made.meta["next_id"] = next_id
     return Change(removed=run, added=[made], merge=True)

@@ -26,6 +26,8 @@ from fanns.hits import BatchHits, Hits
 from fanns.importing import import_data
 from fanns.ingest import Ingest
 from fanns.kernels.distance import METRICS
+from fanns.memory_limit import parse_size
+from fanns.merge_memory import Room
 from fanns.mutable import Mutable
 from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
@@ -64,6 +66,7 @@ class Index(Mutable):
         self._metric = METRICS[recipe.metric]
         self._writing = Lock()
         self._merger: Merger | None = None
+        self._room = Room()
         self._seen: Snapshot | None = None
         self._quick: Quick | None = None
         self._see(segments)
@@ -156,7 +159,8 @@ class Index(Mutable):
                 bytes, or a text such as "1GB". Then `data` must be Parquet files, which are read
                 piece by piece, and `path` be given; the index has as many segments as it takes.
                 Each is kept once it is built: the same call again goes on with a build that was
-                interrupted, and until it is whole nobody can open it.
+                interrupted, and until it is whole nobody can open it. Give it to `open` as well
+                when you write to such an index, so that merges keep to it.
             progress: called with (stage, done, total).
 
         Raises:
@@ -307,6 +311,7 @@ class Index(Mutable):
         wait: float = 0.0,
         merge: str = "background",
         durability: str = "full",
+        memory_limit: int | str | None = None,
     ) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
 
@@ -327,6 +332,9 @@ class Index(Mutable):
                 crash of the system, takes away all changes since the last sync, and nothing
                 before them: the index is then as it was at that sync. `sync`, `close`,
                 `compact(erase=True)` and any change 5 seconds after the first deferred one sync.
+            memory_limit: with mode "w", the most memory that this process may hold while segments
+                are merged, in the background or by `compact`, without pages of mapped files: bytes,
+                or a text such as "1GB". What would take more is not merged; `info` says so.
 
         Raises:
             InputError: an argument. NotAnIndexError, CorruptIndexError, IndexLockedError,
@@ -334,10 +342,12 @@ class Index(Mutable):
         """
         check_way(merge)
         check_durability(durability)
+        limit = None if memory_limit is None else parse_size(memory_limit)
         directory = Directory.open(path, mode, check, wait, durability)
         try:
             recipe, segments = load_index(directory)
             index = cls(recipe, segments, directory)
+            index._room = Room(limit)
             if mode == "w" and merge == "background":
                 index._merger = Merger(index)
                 with index._writing:

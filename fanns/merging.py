@@ -10,7 +10,7 @@ their order never change, so that it is enough to carry both over when it takes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from fanns.adding import TAIL_ROWS, next_id
 from fanns.building import Recipe
 from fanns.compaction import kept, merge
 from fanns.live import LIVE, are_live
+from fanns.merge_memory import Room
 from fanns.persistence import addition, changed_columns, opened
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
@@ -53,8 +54,8 @@ class Task(NamedTuple):
     following: int
 
 
-def ripe(segments: Sequence[Segment]) -> list[int] | None:
-    """The places of neighbours that are to be merged now; None where all is well.
+def ripe(segments: Sequence[Segment]) -> Iterator[list[int]]:
+    """The places of neighbours that are to be merged, those first that are to be merged now.
 
     The last ones are left out while they are so small that `add` may take them up.
     """
@@ -63,7 +64,7 @@ def ripe(segments: Sequence[Segment]) -> list[int] | None:
         last -= 1
     for place, segment in enumerate(segments[:last]):
         if segment.n - segment.rows > DEAD_SHARE * segment.n:
-            return [place]
+            yield [place]
     sizes = [size_of(segment.rows) for segment in segments[:last]]
     for size in sorted(set(sizes)):
         run: list[int] = []
@@ -73,9 +74,8 @@ def ripe(segments: Sequence[Segment]) -> list[int] | None:
                 continue
             rows = [segments[member].rows for member in run]
             if len(run) >= NEIGHBOURS and 2 * max(rows) <= sum(rows):
-                return run
+                yield run
             run = []
-    return None
 
 
 def size_of(rows: int) -> int:
@@ -86,11 +86,19 @@ def size_of(rows: int) -> int:
     return size
 
 
-def begin(snapshot: Snapshot, recipe: Recipe, directory: Directory) -> Task | None:
-    """What is to be merged in this state, if anything."""
-    run = ripe(snapshot.segments)
-    if run is None:
-        return None
+def begin(
+    snapshot: Snapshot, recipe: Recipe, directory: Directory, room: Room
+) -> tuple[Task | None, int]:
+    """What is to be merged in this state, if anything; the rows of what there is no room for."""
+    beyond = 0
+    for run in ripe(snapshot.segments):
+        if room.fits([snapshot.segments[place] for place in run], recipe):
+            return _task(snapshot, recipe, directory, run), beyond
+        beyond = beyond or sum(snapshot.segments[place].rows for place in run)
+    return None, beyond
+
+
+def _task(snapshot: Snapshot, recipe: Recipe, directory: Directory, run: list[int]) -> Task:
     return Task(
         tuple(directory.segments[place].id for place in run),
         tuple(snapshot.segments[place] for place in run),

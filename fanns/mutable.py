@@ -17,10 +17,11 @@ from fanns.adding import insertion, next_id
 from fanns.background import Merger
 from fanns.building import Recipe
 from fanns.columns_changing import column_added, column_dropped, column_indexed
-from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs
+from fanns.compaction import CompactReport, Weight, held_by, merge, report, runs, within
 from fanns.deleting import burial, chosen
 from fanns.errors import InputError, StorageError
 from fanns.graphs_changing import graphs_added, with_graphs
+from fanns.merge_memory import Room
 from fanns.persistence import load_index, opened, refresh_index
 from fanns.prepared import Snapshot
 from fanns.segment import Segment
@@ -38,6 +39,7 @@ class Mutable:
     _directory: Directory | None
     _writing: Lock
     _merger: Merger | None
+    _room: Room
 
     @property
     @abstractmethod
@@ -262,12 +264,14 @@ class Mutable:
         Args:
             erase: also build segments anew that have any deleted row, and leave nothing in any
                 file of the directory of what was deleted, replaced or dropped.
-            full: merge all segments into one.
+            full: merge all segments into one, or as many as `memory_limit` asks for.
             wait: with erase, seconds to wait for processes that hold erased files; those that
                 still do are named in the report.
             progress: called with (stage, done, total).
 
         Raises:
+            InputError: with erase, a segment with deleted rows is too large for the `memory_limit`
+                that the index was opened with; nothing was done.
             StorageError: the index was opened for reading, or cannot be written. What was merged
                 before stays merged.
         """
@@ -277,13 +281,15 @@ class Mutable:
             stack.enter_context(self._writing)
             before = self._weight(self._writable())
             following = next_id(self._snapshot) if self._recipe.generated else 0
-            for run in reversed(runs(self._snapshot.segments, full, erase)):
+            found, beyond = self._runs(full, erase)
+            for run in reversed(found):
                 self._merge(run, following, progress)
             self._complete(progress)
             readers: tuple[int, ...] | None = ()
             if erase and self._directory is not None:
                 readers = self._erase(self._directory, wait)
-            return report(before, self._weight(self._snapshot), self._snapshot.rows, readers)
+            after = self._weight(self._snapshot)
+            return report(before, after, self._snapshot.rows, beyond, readers)
 
     def _keep_calibration(self, segment: Segment) -> None:
         """Write down a segment's new calibration, unless the segment was merged meanwhile."""
@@ -296,6 +302,11 @@ class Mutable:
                 if files_of(known).id == number:
                     known.calibrate(segment.calibration)
                     directory.describe_segment(number, known.meta)
+
+    def _runs(self, full: bool, erase: bool) -> tuple[list[list[int]], int]:
+        """What `compact` merges, and how many segments it leaves for want of memory."""
+        segments = self._snapshot.segments
+        return within(runs(segments, full, erase), segments, self._recipe, self._room, erase)
 
     def _merge(self, run: Sequence[int], next_id: int, progress: Progress | None) -> None:
         snapshot = self._snapshot

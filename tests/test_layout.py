@@ -49,7 +49,7 @@ FLOORS = [
         "line_hits quick quick_batch quick_live",
         "mutable writing adding deleting gathering updating columns_changing column_values",
         "column_graphs graphs_changing advising",
-        "compaction merging background exporting export_checksum importing",
+        "compaction merging merge_memory background exporting export_checksum importing",
         "streaming surveying reading_rows probing memory_model unfinished planning",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
