@@ -34,8 +34,7 @@ class Synthetic:
         row = 0
         for batch in arxiv_like.batches(self.rows, self.dimensions, self.seed):
             skipped = min(max(after - row, 0), batch.num_rows)
-            names = [name for name in batch.schema.names if name != "embedding"]
-            records = pa.Table.from_batches([batch]).select(names).slice(skipped)
+            records = arxiv_like.as_records(batch.slice(skipped))
             for number, fields in enumerate(records.to_pylist(), start=row + skipped + 1):
                 yield Raw(number, fields)
             row += batch.num_rows

@@ -88,26 +88,34 @@ class Writer:
         # A token is a word, capitalised (+n), with a full stop (+2n).
         self._spelled = pa.array(words + capitals + [word + "." for word in words])
 
-    def abstracts(self, rng: np.random.Generator, categories: Ints, others: Ints) -> pa.Array:
-        """One abstract of four to nine sentences per document.
+    def abstracts(
+        self, rng: np.random.Generator, categories: Ints, subtopics: Ints, others: Ints
+    ) -> pa.Array:
+        """One abstract of four to twelve sentences per document.
 
-        `categories` int64[n] is the main subject; `others` int64[n] that of every third sentence.
+        `categories` int64[n] is the main subject, with its subtopic; `others` int64[n] that of
+        every third sentence.
         """
-        counts = rng.integers(4, 10, len(categories))
+        counts = rng.integers(4, 13, len(categories))
         owner = np.repeat(np.arange(len(categories)), counts)
         subject = np.where(rng.random(len(owner)) < 0.3, others[owner], categories[owner])
-        tokens, lengths = self._draw(rng, self._sentences, subject, stop=True)
+        tokens, lengths = self._draw(rng, self._sentences, subject, subtopics[owner], stop=True)
         per_document = (
             np.add.reduceat(lengths, np.cumsum(counts) - counts) if len(counts) else counts
         )
         return self._join(tokens, per_document)
 
-    def titles(self, rng: np.random.Generator, categories: Ints) -> pa.Array:
-        """One title, without a full stop, per document of the given categories int64[n]."""
-        return self._join(*self._draw(rng, self._titles, categories, stop=False))
+    def titles(self, rng: np.random.Generator, categories: Ints, subtopics: Ints) -> pa.Array:
+        """One title, without a full stop, per document of categories and subtopics int64[n]."""
+        return self._join(*self._draw(rng, self._titles, categories, subtopics, stop=False))
 
     def _draw(
-        self, rng: np.random.Generator, templates: Templates, subject: Ints, stop: bool
+        self,
+        rng: np.random.Generator,
+        templates: Templates,
+        subject: Ints,
+        subtopic: Ints,
+        stop: bool,
     ) -> tuple[Ints, Ints]:
         """Tokens of one sentence per subject, flat, and the length of each sentence."""
         choice = rng.integers(0, len(templates.lengths), len(subject))
@@ -115,14 +123,16 @@ class Writer:
         ends = np.cumsum(lengths)
         position = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
         tokens = templates.slots[np.repeat(choice, lengths), position]
-        topic = np.repeat(subject, lengths)
-        # Squaring the draw makes a category's first words frequent and its last ones rare.
+        topic, turn = np.repeat(subject, lengths), np.repeat(subtopic, lengths)
+        # Squaring the draw makes a subject's first words frequent and its last ones rare. Which
+        # ones come first is the subtopic's turn.
         draw = rng.random(len(tokens)) ** 2
         for slot, table in ((-1, self._topic), (-2, self._archive)):
             at = np.flatnonzero(tokens == slot)
             words, sizes = table
             rows = topic[at]
-            tokens[at] = words[rows, (draw[at] * sizes[rows]).astype(np.int64)]
+            place = (draw[at] * sizes[rows]).astype(np.int64) + turn[at]
+            tokens[at] = words[rows, place % sizes[rows]]
         for slot, flat in ((-3, self._verbs), (-4, self._adjectives)):
             at = np.flatnonzero(tokens == slot)
             tokens[at] = flat[(draw[at] * len(flat)).astype(np.int64)]

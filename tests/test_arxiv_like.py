@@ -1,12 +1,16 @@
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from fanns.datasets import arxiv_like, dataset
-from fanns.datasets.arxiv_topics import categories, field_of
+from fanns.datasets import arxiv_like, arxiv_vectors, dataset, spectrum
+from fanns.datasets.arxiv_habits import CATEGORY_COUNTS, Habits
+from fanns.datasets.arxiv_people import People, _names
+from fanns.datasets.arxiv_topics import PAIRS, categories, field_of
+from fanns.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_marginals(items: pa.Table) -> None:
     assert 1991 <= years.min() < 2000 and years.max() == 2025
     assert (years >= 2008).mean() > 0.65  # density grows
     authors = Counter(pc.list_flatten(items["authors"]).to_pylist())
-    assert 0.3 * rows < len(authors) < rows
+    assert 1.5 * rows < len(authors) < 3.3 * rows
     assert authors.most_common(1)[0][1] > 5
 
 
@@ -69,6 +73,9 @@ def test_records_are_consistent(items: pa.Table) -> None:
         assert row["updated_date"] is None or row["updated_date"] >= row["submitted_date"]
         assert row["id"].startswith(row["submitted_date"].strftime("%y%m."))
         assert row["authors"] is None or len(set(row["authors"])) == len(row["authors"]) > 0
+        assert (row["submitter"] is None) == (row["authors"] is None)
+        assert row["submitter"] is None or row["submitter"] in row["authors"]
+        assert row["journal_ref"] is None or row["doi"] is not None
         assert 150 < len(row["abstract"]) < 1500 and row["abstract"].endswith(".")
         assert row["title"][0].isupper() or not row["title"][0].isalpha()
 
@@ -84,5 +91,109 @@ def test_categories_correlate_with_vectors(items: pa.Table) -> None:
 
 def test_topics_are_well_formed() -> None:
     found = categories()
-    assert len({c.name for c in found}) == len(found) > 90
+    assert len({c.name for c in found}) == len(found) > 150
+    assert 35 <= len({c.archive for c in found}) <= 40
+    assert {name for pair in PAIRS for name in pair} <= {c.name for c in found}
     assert all(c.share > 0 and len(c.words) >= 3 and field_of(c.archive) for c in found)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Any:
+    return dataset.vectors(arxiv_like.items(12_000, 96, seed=1))
+
+
+def test_vectors_have_the_default_spectrum(vectors: Any) -> None:
+    found = spectrum.measure(vectors)
+    ratio = found.shares / spectrum.model_shares(96)
+    assert np.abs(ratio - 1).max() < 0.25
+    assert found.rank == 96 and found.mean == pytest.approx(0.24, abs=0.03)
+
+
+def test_vectors_take_a_spectrum_that_was_measured() -> None:
+    rng = np.random.default_rng(0)
+    sample = rng.standard_normal((4000, 40)) * np.arange(1, 41) ** -0.9
+    wanted = spectrum.measure(sample @ rng.standard_normal((40, 64)) / 8 + rng.standard_normal(64))
+    made = dataset.vectors(arxiv_like.items(8000, 64, 2, wanted))
+    found = spectrum.measure(made)
+    # The mean lies outside of the 40 directions, and takes one for itself.
+    assert found.rank == wanted.rank == 41
+    assert np.abs(np.cumsum(found.shares) - np.cumsum(wanted.shares)).max() < 0.01
+    assert found.mean == pytest.approx(wanted.mean, abs=0.06)
+    asked = dataset.vectors(arxiv_like.queries(300, 64, 2, wanted))
+    assert spectrum.measure(np.vstack([made, asked])).rank == 41
+    with pytest.raises(InputError, match="does not fit into 32"):
+        arxiv_like.items(10, 32, 0, wanted)
+
+
+def test_vectors_of_many_dimensions_have_the_rank_of_a_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arxiv_vectors, "MOST_RANK", 50)
+    made = dataset.vectors(arxiv_like.items(400, 80, 0))
+    assert spectrum.measure(made).rank == 51
+    assert np.linalg.matrix_rank(made.astype(np.float64), tol=1e-4) == 51
+
+
+def test_neighbours_share_topics_at_every_level(vectors: Any) -> None:
+    items = arxiv_like.items(12_000, 96, seed=1)
+    names = np.array(items["primary_category"].to_pylist())
+    close = vectors[:500] @ vectors.T
+    np.fill_diagonal(close, -1)
+    near = np.argsort(-close, axis=1)[:, :10]
+    own = (names[near] == names[:500, None]).mean()
+    archive = np.array([name.split(".")[0] for name in names])
+    broad = (archive[near] == archive[:500, None]).mean()
+    assert 0.15 < own < broad - 0.1 < 0.9
+
+
+def test_archives_differ_and_add_up() -> None:
+    shares = np.array([0.5, 0.3, 0.2])
+    habits = Habits(["math", "hep-ph", "math-ph"], shares)
+    rng = np.random.default_rng(0)
+    archive = rng.choice(3, 60_000, p=shares)
+    counts = habits.counts(rng, archive)
+    found = np.bincount(counts, minlength=8) / len(counts)
+    np.testing.assert_allclose(found, CATEGORY_COUNTS / CATEGORY_COUNTS.sum(), atol=0.01)
+    assert counts[archive == 2].mean() > 1.5 * counts[archive == 1].mean()
+    days, early = habits.submitted(rng, archive)
+    assert np.median(days[archive == 0]) > np.median(days[archive == 1])
+    known = np.array(pc.is_valid(habits.comments(rng, archive, early)))
+    assert known.mean() == pytest.approx(0.74216, abs=0.01)
+    assert known[early < 0.5].mean() > known[early > 0.5].mean()
+    assert known[archive == 1].mean() > known[archive == 0].mean()
+
+
+def test_snapshot_form() -> None:
+    (batch,) = arxiv_like.batches(3000, 8, seed=4)
+    records = arxiv_like.as_records(batch)
+    assert "embedding" not in records.schema.names and "updated_date" not in records.schema.names
+    days = records["update_date"].cast(pa.int32()).to_numpy()
+    assert days.min() == 13_655 and days.max() <= 20_216  # as published
+    assert 0.05 < (days == 13_655).mean() < 0.2  # the spike of the first day
+    old = batch["submitted_date"].cast(pa.int32()).to_numpy() < 13_655
+    absent = np.array(pc.is_null(records["license"]))
+    assert absent[old].mean() > 0.85 > 0.05 > absent[~old].mean()
+
+
+def test_people_are_told_apart_by_their_names() -> None:
+    names = _names(np.arange(0, 1_700_000, 7))
+    assert len(pc.unique(names)) == len(names)
+    people = People(np.array([1.0]), np.array([4.0]), np.array([0.5]), np.array([0.0]))
+    lists, submitters = people.draw(np.random.default_rng(0), np.zeros(500, np.int64))
+    sizes = pc.list_value_length(lists).drop_null().to_numpy()
+    assert 40 < np.median(sizes) < 70
+    assert submitters.null_count == lists.null_count
+
+
+def test_text_speaks_of_the_subject(items: pa.Table) -> None:
+    """Words of a category occur in its papers' abstracts, and mostly there."""
+    word = {c.name: c.words for c in categories()}["quant-ph"][0]
+    about = np.array(pc.match_substring(items["abstract"], word))
+    own = np.array(pc.equal(items["primary_category"], "quant-ph"))
+    assert about[own].mean() > 4 * about[~own].mean()
+
+
+def test_a_long_set_begins_with_the_blocks_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arxiv_like, "BLOCK", 300)
+    short, long = arxiv_like.items(600, 8), arxiv_like.items(900, 8)
+    assert long.slice(0, 600).equals(short)
