@@ -325,7 +325,7 @@ def check_half_replaced(folder: Path, queries: np.ndarray, where: str, recall: f
         assert list(index.ids()) == list(fresh.ids())
         for filter_ in (None, where):
             ours, theirs = (some.check(queries, filter_).recall for some in (index, fresh))
-            # Beyond the recall asked for, .95, the faster plan decides, by the times of the machine.
+            # Beyond the .95 asked for the faster plan decides, by the times of the machine.
             assert ours > min(theirs - 0.01, 0.95) and ours > recall, filter_
             for query in queries[:20]:
                 again = [some.search(query, 10, filter_, exact=True).ids for some in (index, fresh)]
