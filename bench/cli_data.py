@@ -59,17 +59,22 @@ def make(
 ) -> None:
     """Make a workload: filters drawn and measured, and their exact answers.
 
-    SOURCE is a name (quick, arxiv-100k, synthetic-<rows>x<dimensions>) or a Parquet or Arrow file,
-    which needs --declare. A cell that the data cannot give is left out, and said so.
+    SOURCE is a name (quick, arxiv-100k, synthetic-<rows>x<dimensions>), the folder of a data set
+    (fanns dataset arxiv), or a Parquet or Arrow file, which needs --declare. A cell that the data
+    cannot give is left out, and said so.
 
     \b
       fanns bench make arxiv-100k --data DIR
+      fanns bench make papers/ -o DIR
       fanns bench make items.parquet --declare filters.toml --queries queries.parquet -o DIR
     """
-    from fanns.bench.workloads import families, making
+    from fanns.bench.workloads import families, making, papers
 
-    name = None if declare is not None else source
-    if declare is None and not families.is_name(source):
+    own_data = papers.is_one(Path(source))
+    if own_data and queries is not None:
+        raise click.UsageError("the folder of a data set has its own queries: leave out --queries")
+    name = None if declare is not None or own_data else source
+    if name is not None and not families.is_name(source):
         if Path(source).is_file():
             raise click.UsageError("a file needs --declare, which says what filters it gets")
         families.recipe(source)  # raises, and says what there is
@@ -104,18 +109,25 @@ def _asked(
     patterns: tuple[str, ...],
 ) -> Any:
     """The corpus, the declaration of its filters, and the cells that are asked for."""
-    from fanns.bench.workloads import declared, families, grid, synthetic
+    from fanns.bench.workloads import declared, families, grid, papers, synthetic
 
-    if declare is None:
+    given = None if declare is None else declared.read(declare)
+    if papers.is_one(Path(source)):
+        cells = given.cells() if given else papers.cells(full)
+
+        def corpus() -> tuple[Any, Any]:
+            return papers.read(Path(source), given)
+    elif given is not None:
+        cells = given.cells()
+
+        def corpus() -> tuple[Any, Any]:
+            return declared.corpus(Path(source), given, queries), given.filters
+    else:
         recipe = families.recipe(source, data)
         cells = recipe.cells(full)
-        corpus, declaration = recipe.corpus, synthetic.DECLARATION
-    else:
-        found = declared.read(declare)
-        cells, declaration = found.cells(), found.filters
 
-        def corpus() -> Any:
-            return declared.corpus(Path(source), found, queries)
+        def corpus() -> tuple[Any, Any]:
+            return recipe.corpus(), synthetic.DECLARATION
 
     chosen = grid.matching(cells, patterns)
     if not chosen:
@@ -123,7 +135,7 @@ def _asked(
             f"no cell is named {' or '.join(patterns)}; there are: "
             f"{', '.join(cell.name for cell in cells)}"
         )
-    return corpus(), declaration, chosen
+    return *corpus(), chosen
 
 
 def _show(kept: Any) -> None:

@@ -31,6 +31,9 @@ R_LEAST, R_MOST = 0.09, 0.80  # what the shares of the published ranges are unif
 EM_COLUMN = "number_of_sub_categories"
 R_COLUMN = "update_date"
 EMIS_COLUMN = "main_categories"
+EM_WHERE = f"{EM_COLUMN} = :label"
+R_WHERE = f"{R_COLUMN} BETWEEN :range_start AND :range_end"
+EMIS_WHERE = f"list_contains({EMIS_COLUMN}, :label)"
 _EPOCH = date(1970, 1, 1)
 
 
@@ -71,7 +74,7 @@ def missing_sets(attributes: pa.Table) -> dict[str, str]:
     for name, (column, _) in _MAKERS.items():
         if column not in attributes.column_names:
             missing[name] = f"there is no column {column}"
-        elif not len(_filled(attributes[column])):
+        elif not len(filled(attributes[column])):
             missing[name] = f"{column} has no value in any row"
     return missing
 
@@ -81,20 +84,17 @@ def exact_match(column: pa.ChunkedArray, queries: int, rng: np.random.Generator)
     return _drawn(column, queries, rng)
 
 
-def ranges(
-    column: pa.ChunkedArray, queries: int, rng: np.random.Generator
-) -> list[tuple[int, int]]:
-    """R: first and last value, both inside, for each query; dates as days since 1970.
+def ranges(values: NDArray[Any], queries: int, rng: np.random.Generator) -> list[tuple[Any, Any]]:
+    """R: first and last value, both inside, for each query, of the sorted values of a column.
 
     A range ends with all rows that share its last date, and begins with all that share its first,
     so it may hold more rows than its share.
     """
-    known = np.sort(integers(column)[_filled(column)])
     found = []
     for share in rng.uniform(R_LEAST, R_MOST, queries).tolist():
-        want = max(1, round(share * len(known)))
-        start = int(rng.integers(0, len(known) - want + 1))
-        found.append((int(known[start]), int(known[start + want - 1])))
+        want = max(1, round(share * len(values)))
+        start = int(rng.integers(0, len(values) - want + 1))
+        found.append((values[start], values[start + want - 1]))
     return found
 
 
@@ -108,23 +108,21 @@ def exact_match_in_set(
 def _em(column: pa.ChunkedArray, queries: int, rng: np.random.Generator) -> QuerySet:
     labels = exact_match(column, queries, rng)
     params = [{"label": label} for label in labels]
-    return QuerySet("em", f"{EM_COLUMN} = :label", params, Equal(column, labels), EM_COLUMN)
+    return QuerySet("em", EM_WHERE, params, Equal(column, labels), EM_COLUMN)
 
 
 def _r(column: pa.ChunkedArray, queries: int, rng: np.random.Generator) -> QuerySet:
-    found = ranges(column, queries, rng)
+    found = ranges(np.sort(integers(column)[filled(column)]), queries, rng)
     passing = Between(column, [low for low, _ in found], [high for _, high in found])
     given = _day if pa.types.is_date(column.type) else int
     params = [{"range_start": given(low), "range_end": given(high)} for low, high in found]
-    where = f"{R_COLUMN} BETWEEN :range_start AND :range_end"
-    return QuerySet("r", where, params, passing, R_COLUMN)
+    return QuerySet("r", R_WHERE, params, passing, R_COLUMN)
 
 
 def _emis(column: pa.ChunkedArray, queries: int, rng: np.random.Generator) -> QuerySet:
     labels = exact_match_in_set(column, queries, rng)
     params = [{"label": label} for label in labels]
-    where = f"list_contains({EMIS_COLUMN}, :label)"
-    return QuerySet("emis", where, params, Contains(column, labels), EMIS_COLUMN)
+    return QuerySet("emis", EMIS_WHERE, params, Contains(column, labels), EMIS_COLUMN)
 
 
 Maker = Callable[[pa.ChunkedArray, int, np.random.Generator], QuerySet]
@@ -137,14 +135,14 @@ _MAKERS: dict[str, tuple[str, Maker]] = {
 
 def _drawn(column: pa.ChunkedArray, queries: int, rng: np.random.Generator) -> list[Any]:
     """The column's values in random rows, never null or an empty list."""
-    rows = _filled(column)
+    rows = filled(column)
     if not len(rows):
         raise InputError("a column without any value: nothing can be drawn from it")
     drawn = rows[rng.integers(0, len(rows), queries)]
     return list(column.take(pa.array(drawn)).to_pylist())
 
 
-def _filled(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def filled(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """The rows with a value: not null, not an empty list."""
     valid = column.is_valid()
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
@@ -152,5 +150,5 @@ def _filled(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return np.flatnonzero(np.asarray(valid))
 
 
-def _day(days: int) -> date:
-    return _EPOCH + timedelta(days=days)
+def _day(days: Any) -> date:
+    return _EPOCH + timedelta(days=int(days))

@@ -27,23 +27,11 @@ from numpy.typing import NDArray
 from fanns.errors import InputError, StorageError
 
 from . import vecs
+from .arxiv_attributes import THE_ELEVEN
 from .dataset import read_manifest, vectors
 
 STAGE = "arxiv-for-fanns"
 UNFILTERED = "none"
-ATTRIBUTES = (
-    "submitter",
-    "has_comments",
-    "number_of_main_categories",
-    "main_categories",
-    "number_of_sub_categories",
-    "sub_categories",
-    "license",
-    "number_of_versions",
-    "update_date",
-    "number_of_authors",
-    "authors",
-)
 _EPOCH = date(1970, 1, 1)
 _ROWS = 4_096  # of a block
 _UNIT = 1e-5  # how far from 1 the length of a unit vector in float32 may be
@@ -166,7 +154,7 @@ def _unit(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 def _attributes(dataset: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(dataset / "items.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
         there = set(file.schema_arrow.names)
-        names = [name for name in ATTRIBUTES if name in there]
+        names = [name for name in THE_ELEVEN if name in there]
         for batch in file.iter_batches(_ROWS, columns=names):
             yield batch.select(names)
 

@@ -18,6 +18,7 @@ from fanns.bench.workloads.masks import passing
 from fanns.bench.workloads.workload import load
 from fanns.cli import cli
 from fanns.datasets import arxiv_answers, arxiv_layout, arxiv_like, dataset
+from fanns.datasets.arxiv_attributes import THE_ELEVEN
 from fanns.datasets.arxiv_filters import paper_sets
 from fanns.datasets.dataset import Dataset, vectors
 from fanns.errors import InputError, StorageError
@@ -82,7 +83,7 @@ def test_the_files_hold_what_the_layout_says(tmp_path: Path) -> None:
     lines = (tmp_path / "layout" / "database_attributes.jsonl").read_text().splitlines()
     assert len(lines) == ROWS
     first, row = json.loads(lines[0]), data.items.slice(0, 1).to_pylist()[0]
-    assert list(first) == [n for n in arxiv_layout.ATTRIBUTES if n in data.items.column_names]
+    assert list(first) == [n for n in THE_ELEVEN if n in data.items.column_names]
     assert first["update_date"] == (row["update_date"] - date(1970, 1, 1)).days
     assert first["main_categories"] == row["main_categories"]
     ranges = (tmp_path / "layout" / "r_query_attributes.jsonl").read_text().splitlines()

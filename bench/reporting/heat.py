@@ -12,7 +12,7 @@ from fanns.bench.reporting.wording import percent, spread, times
 
 Cell = Mapping[str, Any]
 
-SELECTIVITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001)
+SELECTIVITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001, 0.00001)
 CORRELATIONS = ("positive", "none", "negative", "natural")
 NO_FILTER = "no filter"
 _STRONGEST = 3.0  # binary logarithm of the ratio whose colour is the deepest

@@ -9,7 +9,7 @@ A declaration is TOML (or the same as a dict):
     random = true                   # add a column of random numbers
     vector = "embedding"            # the column of vectors
     metric = "cosine"
-    selectivities = [0.1, 0.01]     # default: all of `fanns.bench.workloads.grid.SELECTIVITIES`
+    selectivities = [0.1, 0.01]     # default: all of `fanns.bench.workloads.grid.ALL`
     cells = ["in-0.1-*"]            # names or patterns; default: all that the data can give
     seed = 0
 """
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fanns.bench.workloads.board import Corpus, Declaration
-from fanns.bench.workloads.grid import SELECTIVITIES, Asked, grid, matching
+from fanns.bench.workloads.grid import ALL, Asked, grid, matching
 from fanns.datasets.exact import METRICS
 from fanns.errors import InputError
 from fanns.schema import ColumnType
@@ -57,7 +57,7 @@ class Declared:
     filters: Declaration
     vector: str = "embedding"
     metric: str = "cosine"
-    selectivities: tuple[float, ...] = SELECTIVITIES
+    selectivities: tuple[float, ...] = ALL
     patterns: tuple[str, ...] = ()
     seed: int = 0
 
@@ -91,7 +91,7 @@ def declared(given: Mapping[str, Any]) -> Declared:
     metric = given.get("metric", "cosine")
     if metric not in METRICS:
         raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
-    shares = tuple(given.get("selectivities", SELECTIVITIES))
+    shares = tuple(given.get("selectivities", ALL))
     for share in shares:
         if not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"selectivities hold {share!r}, expected numbers in (0, 1]")
@@ -111,12 +111,23 @@ def corpus(data: Path, declared: Declared, queries: Path | None, count: int = QU
     Columns that filters cannot speak of are left out. Raises InputError naming a column that is
     missing or not what the declaration says.
     """
-    items = table(data)
+    asked = None if queries is None else (table(queries), queries)
+    return of_tables(table(data), data, declared, asked, count)
+
+
+def of_tables(
+    items: pa.Table,
+    data: Path,
+    declared: Declared,
+    queries: tuple[pa.Table, Path] | None,
+    count: int = QUERIES,
+) -> Corpus:
+    """`corpus` of tables that were read; the paths are where they came from, for messages."""
     _check(items, declared, data)
     vectors = _vectors(items, declared.vector, data)
     if queries is not None:
-        asked = table(queries).slice(0, count)
-        wanted = _vectors(asked, declared.vector, queries)
+        asked = queries[0].slice(0, count)
+        wanted = _vectors(asked, declared.vector, queries[1])
     else:
         kept, drawn = _held_out(len(items), min(count, len(items) // 10), declared.seed)
         items, asked = items.take(pa.array(kept)), items.take(pa.array(drawn))

@@ -15,7 +15,6 @@ from fanns.bench.workloads.drawing import (
     Undeclared,
     Wish,
     axis_of,
-    drawn_from,
     first_of,
     needs,
     orders,
@@ -25,9 +24,8 @@ from fanns.bench.workloads.drawing import (
     span,
     unions,
 )
+from fanns.datasets import arxiv_filters
 
-# The paper's ranges: their selectivity is uniform between these.
-R_LEAST, R_MOST = 0.09, 0.80
 MOST_LEFT_OUT = 1_000  # values, one by one, by NOT IN
 
 Family = Callable[[Board, Wish], Draft]
@@ -142,31 +140,29 @@ def either(board: Board, wish: Wish) -> Draft:
 
 def paper_em(board: Board, wish: Wish) -> Draft:
     """The paper's EM: the number of sub-categories of a random row."""
-    needs(board, "number_of_sub_categories")
-    drawn = drawn_from(board, "number_of_sub_categories", wish)
-    return Draft("number_of_sub_categories = :label", [{"label": value} for value in drawn])
+    needs(board, arxiv_filters.EM_COLUMN)
+    column = board.corpus.attributes[arxiv_filters.EM_COLUMN]
+    drawn = arxiv_filters.exact_match(column, board.queries, wish.rng)
+    return Draft(arxiv_filters.EM_WHERE, [{"label": value} for value in drawn])
 
 
 def paper_r(board: Board, wish: Wish) -> Draft:
     """The paper's R: a range of update dates, of uniform selectivity and uniform start."""
-    needs(board, "update_date")
-    axis = board.ordered("update_date")
-    n = len(axis.sorted)
-    params = []
-    for share in wish.rng.uniform(R_LEAST, R_MOST, board.queries).tolist():
-        want = max(1, round(share * n))
-        start = int(wish.rng.integers(0, n - want + 1))
-        first, last = axis.sorted[start], axis.sorted[start + want - 1]
-        params.append({"range_start": axis.python(first), "range_end": axis.python(last)})
-    return Draft("update_date BETWEEN :range_start AND :range_end", params)
+    needs(board, arxiv_filters.R_COLUMN)
+    axis = board.ordered(arxiv_filters.R_COLUMN)
+    found = arxiv_filters.ranges(axis.sorted, board.queries, wish.rng)
+    params = [
+        {"range_start": axis.python(first), "range_end": axis.python(last)} for first, last in found
+    ]
+    return Draft(arxiv_filters.R_WHERE, params)
 
 
 def paper_emis(board: Board, wish: Wish) -> Draft:
     """The paper's EMIS: one of the main categories of a random row."""
-    needs(board, "main_categories")
-    lists = drawn_from(board, "main_categories", wish)
-    params = [{"label": own[int(wish.rng.integers(len(own)))]} for own in lists]
-    return Draft("list_contains(main_categories, :label)", params)
+    needs(board, arxiv_filters.EMIS_COLUMN)
+    column = board.corpus.attributes[arxiv_filters.EMIS_COLUMN]
+    drawn = arxiv_filters.exact_match_in_set(column, board.queries, wish.rng)
+    return Draft(arxiv_filters.EMIS_WHERE, [{"label": value} for value in drawn])
 
 
 FAMILIES: dict[str, Family] = {

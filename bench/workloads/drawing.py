@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fanns.bench.workloads.board import RANDOM, Board
 from fanns.bench.workloads.candidates import Candidates
 from fanns.bench.workloads.windows import Ordered, window
+from fanns.datasets.arxiv_filters import filled
 from fanns.expressions import IsNull
 from fanns.filters import to_sql
 
@@ -159,21 +159,6 @@ def span(
     return window(values, want, wish.rng, wish.correlation, near)
 
 
-def drawn_from(board: Board, column: str, wish: Wish) -> list[Any]:
-    """The values of a column in random rows, one for each query; never null or empty."""
-    values = board.corpus.attributes[column]
-    length = values.is_valid() if not board.kind(column).is_list else _filled(values)
-    rows = np.flatnonzero(np.asarray(length))
-    if not len(rows):
-        raise Impossible(f"{column} has no values")
-    drawn = rows[wish.rng.integers(0, len(rows), board.queries)]
-    return [values[int(row)].as_py() for row in drawn]
-
-
-def _filled(lists: Any) -> Any:
-    return pc.greater(pc.fill_null(pc.list_value_length(lists), 0), 0)
-
-
 def scalar_topic(board: Board) -> str:
     topic = board.declaration.topic
     if topic is not None and not board.kind(topic).is_list:
@@ -188,5 +173,8 @@ def first_of(columns: tuple[str, ...], what: str) -> str:
 
 
 def needs(board: Board, column: str) -> None:
+    """Undeclared without the column, Impossible when no row has a value of it."""
     if column not in board.columns:
         raise Undeclared(f"there is no column {column!r}")
+    if not len(filled(board.corpus.attributes[column])):
+        raise Impossible(f"{column} has no values")

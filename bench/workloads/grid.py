@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from fanns.bench.workloads.drafts import FAMILIES
 
-SELECTIVITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001)
+SELECTIVITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001)  # of the short lists
+ALL = (*SELECTIVITIES, 0.00001)  # the last takes 100,000 rows and more
 CORRELATIONS = ("positive", "none", "negative")
 BARE: dict[str, tuple[float | None, str]] = {
     "none": (1.0, "none"),
@@ -89,14 +92,14 @@ def asked(name: str) -> Asked:
     return Asked(name, family, target, rest[1])
 
 
-def grid(selectivities: tuple[float, ...] = SELECTIVITIES) -> list[Asked]:
+def grid(selectivities: tuple[float, ...] = ALL) -> list[Asked]:
     """All cells: every family at every selectivity and correlation that mean something for it."""
     found = [asked("none")]
     for family in FAMILIES:
         if family in BARE:
             continue
         found += [
-            asked(f"{family}-{target:g}-{correlation}")
+            asked(f"{family}-{_spelled(target)}-{correlation}")
             for target in selectivities
             for correlation in CORRELATIONS
             if _sensible(family, target, correlation)
@@ -109,6 +112,11 @@ def matching(cells: list[Asked], patterns: tuple[str, ...]) -> list[Asked]:
     if not patterns:
         return cells
     return [cell for cell in cells if any(fnmatchcase(cell.name, p) for p in patterns)]
+
+
+def _spelled(target: float) -> str:
+    """A selectivity in a cell's name: 0.00001, never 1e-05, and 1."""
+    return np.format_float_positional(target, trim="-")
 
 
 def _sensible(family: str, target: float, correlation: str) -> bool:

@@ -22,7 +22,7 @@ from fanns.datasets.dataset import truth_table
 from fanns.datasets.exact import Truth
 from fanns.errors import InputError
 
-EDITION = "fanns.bench filters, edition 1"
+EDITION = "fanns.bench filters, edition 2"
 TUNE_SHARE = 0.2
 OFF = 2.0  # a cell whose selectivity is off by more than this factor is dropped
 LEAN = 0.05  # the least affinity of "positive"
