@@ -79,6 +79,15 @@ def test_wide_families_of_a_data_set(folder: Path) -> None:
     assert 0.35 < found["r"].selectivity < 0.55
 
 
+def test_cells_that_are_too_rare_for_the_data_are_left_out(folder: Path) -> None:
+    corpus, filters = papers.read(folder)
+    rare = [cell for cell in grid.grid((0.00001,)) if cell.target == 0.00001]
+    told: list[str] = []
+    _, kept = making.plan(corpus, filters, rare, told.append)
+    assert {cell.asked.family for cell in kept} <= {"random"}
+    assert len(kept) + len(told) == len(rare) > 20
+
+
 def test_the_command_makes_a_workload_of_it(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

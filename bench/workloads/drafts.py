@@ -116,7 +116,8 @@ def and3(board: Board, wish: Wish) -> Draft:
     """A set of values, of its rows a range, and of those the upper part of a third column."""
     where, parts, axis = _set_and_range(board, wish, wish.target ** (1 / 3))
     third = axis_of(board, ("float", "int"), other_than=axis.column)
-    broad, want = round(wish.target ** (2 / 3) * board.rows), round(wish.target * board.rows)
+    broad = round(wish.target ** (2 / 3) * board.rows)
+    want = max(1, round(wish.target * board.rows))
     params = []
     for part in parts:
         first, last = span(axis.ordered.within(part.mask), broad, wish)
