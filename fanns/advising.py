@@ -1,4 +1,4 @@
-"""Which graphs of columns would pay for the filters that an index is asked."""
+"""Which paths of columns would pay for the filters that an index is asked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from fanns.arguments import check_recall, check_whole
 from fanns.building import Recipe
-from fanns.column_graphs import ColumnGraphs, counts_of, orderly, range_bytes
+from fanns.column_graphs import ColumnGraphs, counts_of, orderly, range_bytes, value_bytes
 from fanns.errors import InputError
-from fanns.paths.column_graph import FEWEST, LABEL, RANGE, Covering, title_of
-from fanns.paths.column_graph_builder import LABEL_BYTES, frequent_values
-from fanns.paths.label_graph import codes_of
+from fanns.paths.column_blocks import blocks_for
+from fanns.paths.column_graph_builder import frequent_values
+from fanns.paths.column_path import BLOCKS_MOST, FEWEST, LABEL, RANGE, Covering, codes_of, title_of
 from fanns.planner import choose
 from fanns.prepared import Snapshot, prepare
 from fanns.segment import Segment
@@ -21,7 +21,7 @@ from fanns.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A graph of a column that would save time: `index.index_column(column, **{option: True})`.
+    """A path of a column that would save time: `index.index_column(column, **{option: True})`.
 
     Attributes:
         column, option: "range_index" or "label_index", as `Index.build` takes them too.
@@ -46,7 +46,7 @@ class Advice:
 def advise(
     snapshot: Snapshot, recipe: Recipe, filters: Sequence[Any], k: int, recall: float
 ) -> list[Advice]:
-    """Graphs worth having, those that save most for their bytes first; see `Index.advise`."""
+    """Paths worth having, those that save most for their bytes first; see `Index.advise`."""
     if isinstance(filters, str) or not isinstance(filters, Sequence) or not filters:
         raise InputError("filters is a list of filters, or of (filter, params)")
     check_whole("k", k, 1)
@@ -111,17 +111,27 @@ def _predicted(
 
 
 def _candidates(segment: Segment, column: str, bounds: list[int]) -> list[tuple[str, Covering]]:
-    """What graphs of a column would walk through for a span of it."""
+    """What paths of a column would search for a span of it."""
     postings, found = segment.attributes.postings(column), []
     rows = postings.count(bounds)
     if orderly(segment.schema[column]) and len(bounds) == 2 and rows >= FEWEST:
-        found.append((RANGE, Covering(title_of(RANGE, column), rows, 1)))
+        found.append((RANGE, _covering(segment, RANGE, column, rows, rows, 1)))
     codes = codes_of(bounds) or []
     counts = counts_of(segment.attributes, column)
     if codes and set(codes) <= set(frequent_values(counts, segment.n)):
-        rows = sum(int(counts[code]) for code in codes)
-        found.append((LABEL, Covering(title_of(LABEL, column), rows, len(codes))))
+        each = [int(counts[code]) for code in codes]
+        found.append((LABEL, _covering(segment, LABEL, column, sum(each), max(each), len(codes))))
     return found
+
+
+def _covering(
+    segment: Segment, kind: str, column: str, rows: int, most: int, walks: int
+) -> Covering:
+    """What a path of a kind would search among; `most`: rows of one interval or value."""
+    if segment.products is None or most > BLOCKS_MOST:
+        return Covering(title_of(f"{kind}_graphs", column), rows, walks)
+    blocks = blocks_for(rows, kind == RANGE)
+    return Covering(title_of(f"{kind}_blocks", column), rows, 1, blocks)
 
 
 def _bytes(snapshot: Snapshot, kind: str, column: str) -> int:
@@ -130,9 +140,11 @@ def _bytes(snapshot: Snapshot, kind: str, column: str) -> int:
     for segment in snapshot.segments:
         if not segment.has_graph:
             continue
+        shape = (segment.vectors.d, segment.products is not None)
         if kind == RANGE:
-            total += range_bytes(segment.n)
+            total += range_bytes(segment.n, *shape)
             continue
         counts = counts_of(segment.attributes, column)
-        total += int(counts[frequent_values(counts, segment.n)].sum()) * LABEL_BYTES
+        each = counts[frequent_values(counts, segment.n)].tolist()
+        total += sum(value_bytes(count, *shape) for count in each)
     return total

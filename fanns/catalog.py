@@ -28,7 +28,7 @@ from fanns.files import failure, open_regular, reported, sync_directory
 CATALOG = "catalog.sqlite"
 SEAL = "catalog.seal"
 APPLICATION_ID = 0x46414E4E  # "FANN"
-FORMAT = 5
+FORMAT = 6
 SCHEMA = (
     "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE segment (id INTEGER PRIMARY KEY, meta TEXT NOT NULL, checksum TEXT NOT NULL)",

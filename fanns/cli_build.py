@@ -82,15 +82,15 @@ CORRUPT = 3
     default="",
     callback=names,
     metavar="A,B",
-    help="Ordered columns with a graph of their own: intervals are searched at full speed.",
+    help="Ordered columns whose intervals are searched as if an index held just their rows.",
 )
 @click.option(
     "--label-index",
     default="",
     callback=labels,
     metavar="A,B",
-    help="Columns whose frequent values have graphs of their own; auto: as many as an eighth of"
-    " the vectors' bytes holds.",
+    help="Columns whose frequent values are searched so; auto: as many as an eighth of the vectors'"
+    " bytes holds.",
 )
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
 @click.option(

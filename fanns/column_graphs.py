@@ -1,7 +1,8 @@
-"""Which columns have graphs of their own, and their arrays for a segment.
+"""Which columns have paths of their own, and their arrays for a segment.
 
-Links among the rows of a value cost the same for each row. Under a budget the most frequent values
-come first: they are asked for most, as far as nobody tells better, and gain most.
+Intervals and values of up to BLOCKS_MOST rows are served by blocks, larger ones by links. Either
+costs about the same for each row, so that under a budget the most frequent values come first: they
+are asked for most, as far as nobody tells better, and gain most.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 
 from fanns.attributes import AttributeIndex
 from fanns.errors import InputError
-from fanns.paths.column_graph import FOLDERS, LABEL, RANGE
+from fanns.paths.column_blocks import Quantized, block_bytes
+from fanns.paths.column_blocks_builder import column_blocks, label_parts, range_parts
 from fanns.paths.column_graph_builder import (
+    BESIDE_BLOCKS,
     LABEL_BYTES,
     Coded,
     frequent_values,
@@ -24,6 +27,8 @@ from fanns.paths.column_graph_builder import (
     range_links,
     shifts_of,
 )
+from fanns.paths.column_path import BLOCKS_MOST, LABEL, RANGE
+from fanns.pq_codes import PQCodes
 from fanns.schema import ColumnType, Schema
 
 AUTO = "auto"
@@ -73,15 +78,19 @@ class ColumnGraphs:
         """The columns with any."""
         return {*self.ranges, *self.labels, *self.auto}
 
-    def values(self, counts: Mapping[str, np.ndarray], n: int, d: int) -> dict[str, list[int]]:
-        """The codes of the values that get links, rising, by column, beside n vectors of d numbers.
+    def values(
+        self, counts: Mapping[str, np.ndarray], n: int, d: int, has_blocks: bool
+    ) -> dict[str, list[int]]:
+        """The codes of the values that are served, rising, by column, beside n vectors of d.
 
         counts: the rows of each value (code) of the columns with label graphs.
         """
         own = {name: counts[name] for name in self.labels}
         shared = {name: counts[name] for name in self.auto}
         budget = AUTO_SHARE * n * d * FLOAT_BYTES
-        return chosen_values(own, n, None) | chosen_values(shared, n, budget)
+        return chosen_values(own, n, d, None, has_blocks) | chosen_values(
+            shared, n, d, budget, has_blocks
+        )
 
 
 NO_GRAPHS = ColumnGraphs()
@@ -140,6 +149,7 @@ def _is_label(kind: ColumnType) -> bool:
 def build_column_graphs(
     graphs: ColumnGraphs,
     rows: Coded,
+    products: PQCodes | None,
     base: np.ndarray,
     attributes: AttributeIndex,
     *,
@@ -148,28 +158,58 @@ def build_column_graphs(
     progress: Progress,
     known: Collection[tuple[str, str]] = (),
 ) -> dict[str, np.ndarray]:
-    """The arrays of a segment's column graphs, by their names in it.
+    """The arrays of a segment's column graphs and blocks, by their names in it.
 
     `known`: kind and column of those that it has. `base` int32[n, places] are the links between
-    all rows.
+    all rows. Without product codes there are no blocks, and links serve all.
     """
     arrays: dict[str, np.ndarray] = {}
-    options: Any = {"seed": seed, "threads": threads}
+    n, has_blocks = len(base), products is not None
+    cut = None if products is None else Quantized(rows.vectors, rows.codes, products)
+
+    def put(folder: str, name: str, made: Mapping[str, np.ndarray]) -> None:
+        arrays.update({f"{folder}/{name}/{part}": array for part, array in made.items()})
+
     for name in graphs.ranges:
         if (RANGE, name) in known:
             continue
-        made = range_links(
-            rows, base, attributes.postings(name), progress=_stage(progress, name), **options
-        )
-        arrays |= {f"{FOLDERS[RANGE]}/{name}/{part}": array for part, array in made.items()}
+        postings, tell = attributes.postings(name), _stage(progress, name)
+        if cut is not None:
+            parts = range_parts(postings)
+            put("range_blocks", name, column_blocks(cut, postings, parts, threads=threads,
+                                                    progress=tell))  # fmt: skip
+        if shifts := range_shifts(n, has_blocks):
+            put("range_graphs", name, range_links(rows, base, postings, shifts, seed=seed,
+                                                  threads=threads, progress=tell))  # fmt: skip
     counts = {name: counts_of(attributes, name) for name in graphs.of(LABEL)}
-    for name, values in graphs.values(counts, len(base), rows.vectors.d).items():
+    for name, values in graphs.values(counts, n, rows.vectors.d, has_blocks).items():
         if (LABEL, name) in known:
             continue
-        postings = attributes.postings(name)
-        made = label_links(rows, postings, values, progress=_stage(progress, name), **options)
-        arrays |= {f"{FOLDERS[LABEL]}/{name}/{part}": array for part, array in made.items()}
+        postings, tell = attributes.postings(name), _stage(progress, name)
+        cuts, links = split_values(counts[name], values, has_blocks)
+        if cuts and cut is not None:
+            parts = label_parts(postings, cuts)
+            put("label_blocks", name, column_blocks(cut, postings, parts, threads=threads,
+                                                    progress=tell))  # fmt: skip
+        if links:
+            put("label_graphs", name, label_links(rows, postings, links, seed=seed,
+                                                  threads=threads, progress=tell))  # fmt: skip
     return arrays
+
+
+def range_shifts(n: int, has_blocks: bool) -> list[int]:
+    """The levels of links that a range graph of n rows has; none where blocks serve all of it."""
+    if not has_blocks:
+        return shifts_of(n)
+    return shifts_of(n, BESIDE_BLOCKS) if n > BLOCKS_MOST else []
+
+
+def split_values(
+    counts: np.ndarray, values: Sequence[int], has_blocks: bool
+) -> tuple[list[int], list[int]]:
+    """The values (codes) that have blocks, and those that have links."""
+    cut = [code for code in values if has_blocks and counts[code] <= BLOCKS_MOST]
+    return cut, [code for code in values if code not in set(cut)]
 
 
 def counts_of(attributes: AttributeIndex, column: str) -> np.ndarray:
@@ -182,11 +222,11 @@ def _stage(progress: Progress, column: str) -> Callable[[int, int], None]:
 
 
 def chosen_values(
-    counts: Mapping[str, np.ndarray], n: int, budget: float | None
+    counts: Mapping[str, np.ndarray], n: int, d: int, budget: float | None, has_blocks: bool
 ) -> dict[str, list[int]]:
-    """The codes of the values of each column that get links, rising, within a budget of bytes.
+    """The codes of the values of each column that are served, rising, within a budget of bytes.
 
-    counts: the rows of each value (code) of a column, of n rows in all.
+    counts: the rows of each value (code) of a column, of n rows of d numbers in all.
     """
     found = [
         (int(counts[name][code]), name, code)
@@ -197,12 +237,22 @@ def chosen_values(
     chosen: dict[str, list[int]] = {}
     left = math.inf if budget is None else budget
     for count, name, code in found:
-        if count * LABEL_BYTES <= left:
-            left -= count * LABEL_BYTES
+        spent = value_bytes(count, d, has_blocks)
+        if spent <= left:
+            left -= spent
             chosen.setdefault(name, []).append(code)
     return {name: sorted(codes) for name, codes in chosen.items()}
 
 
-def range_bytes(n: int) -> int:
-    """Bytes of a range graph of n rows."""
-    return n * LABEL_BYTES * (1 + len(shifts_of(n)))
+def value_bytes(count: int, d: int, has_blocks: bool) -> int:
+    """Bytes that a value of so many rows takes."""
+    if has_blocks and count <= BLOCKS_MOST:
+        return block_bytes(count, d)
+    return count * LABEL_BYTES
+
+
+def range_bytes(n: int, d: int, has_blocks: bool) -> int:
+    """Bytes that intervals of an ordered column of n rows take."""
+    shifts = range_shifts(n, has_blocks)
+    links = n * LABEL_BYTES * (1 + len(shifts)) if shifts else 0
+    return links + (block_bytes(n, d) if has_blocks else 0)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
-from fanns.paths.column_graph import Covering
+from fanns.paths.column_path import Covering
 from fanns.planner import AVOIDED, Plan, asks_for_lift, choose
 from fanns.segment import Segment
 from fanns.selection import Selection
@@ -82,7 +82,7 @@ class Trace(NamedTuple):
         return SegmentReport(
             rows=self.rows,
             matches=self.matches,
-            path=plan.graph or plan.path,
+            path=plan.column or plan.path,
             parameters=plan.parameters._asdict(),
             reason=plan.reason,
             predicted_us=plan.predicted_ns / 1e3,
@@ -194,9 +194,14 @@ def _answer_group(
     return found
 
 
-def settled(segment: Segment, count: int, k: int, options: Options) -> Plan | None:
-    """The plan for `count` passing rows; None where it depends on the queries as well."""
-    plan = _plan_of(segment, count, k, False, options, ())
+def settled(
+    segment: Segment, count: int, k: int, options: Options, coverings: tuple[Covering, ...]
+) -> Plan | None:
+    """The plan for `count` passing rows; None where it depends on the queries as well.
+
+    A plan that takes no path of a column holds for all filters of which `coverings` are the least.
+    """
+    plan = _plan_of(segment, count, k, False, options, coverings)
     return None if asks_for_lift(plan, segment.n, count) else plan
 
 
@@ -238,8 +243,13 @@ def _plan_of(
     if coverings:
         coverings = tuple(
             [
-                Covering(graph, count if rows == given else _rounded(rows, count), walks)
-                for graph, rows, walks in coverings
+                Covering(
+                    path,
+                    count if rows == given else _rounded(rows, count),
+                    walks,
+                    _rounded(blocks, 0),
+                )
+                for path, rows, walks, blocks in coverings
             ]
         )
     key = (count, k, far, options.recall, options.exact, options.only, coverings)
@@ -278,7 +288,7 @@ def run(
     options: Options,
 ) -> tuple[Answers, str | None]:
     """Run a plan; queries that it gave up, or could not prove, are finished by its fallback."""
-    path = segment.path(plan.path, plan.graph)
+    path = segment.path(plan.path, plan.column)
     found = _threaded(path, plan.parameters, queries, selection, k, budget, options)
     if plan.fallback is None:
         return found, None

@@ -15,7 +15,7 @@ from fanns.building import Recipe, prepare_data
 from fanns.errors import CorruptIndexError, InputError
 from fanns.exporting import FORMAT, METADATA
 from fanns.ingest import Ingest
-from fanns.paths.column_graph import LABEL
+from fanns.paths.column_path import LABEL
 from fanns.recipe_types import check_types
 from fanns.tables import read_table
 

@@ -147,12 +147,13 @@ class Index(Mutable):
                 are equal to the bit).
             bits: per dimension, of the codes that pick candidates: 1, 2 or 4; 0 for none. More
                 take more memory and find the nearest in shorter lists.
-            range_index: ordered columns with a graph of their own, by which any interval of 1,024
-                rows or more is searched as if a graph had been built of its rows. 96 bytes a row
-                and level (4 levels at 100,000 rows), and most of the build time of the graph of
-                all rows.
-            label_index: columns whose frequent values (of 1,024 rows or more) have graphs of their
-                own, also values in lists; 96 bytes for each of their rows. "auto" takes columns
+            range_index: ordered columns of which any interval of 1,024 rows or more is searched as
+                if an index had been built of its rows: from blocks of near rows up to 32,768 rows
+                (d / 8 + d / 64 + 13 bytes a row), else by a graph of the column (96 bytes a row
+                and level; 2 levels at 100,000 rows), which takes half the build time of the graph
+                of all rows.
+            label_index: columns whose frequent values (of 1,024 rows or more), also values in
+                lists, are searched so; as many bytes for each of their rows. "auto" takes columns
                 of text, bool and lists, and as many of their values, the most frequent first, as
                 an eighth of the vectors' bytes holds.
             memory_limit: the most memory that this process may hold meanwhile, libraries and all:
@@ -612,10 +613,10 @@ class Index(Mutable):
         return check_recall(self, Q, where, params, k, recall, nulls, threads)
 
     def advise(self, filters: Sequence[Any], *, k: int = 10, recall: float = 0.95) -> list[Advice]:
-        """Graphs of columns (`range_index`, `label_index`) that these filters would gain by.
+        """Paths of columns (`range_index`, `label_index`) that these filters would gain by.
 
-        Costs are those that the planner predicts, with the curves of walks over all rows: build
-        the graph (`index_column`) and look at `explain` to know. Nothing is changed.
+        Costs are those that the planner predicts, as far as it knows without measuring: build the
+        path (`index_column`) and look at `explain` to know. Nothing is changed.
 
         Args:
             filters: what `where` takes, or pairs (where, params); as often as they are asked.

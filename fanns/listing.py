@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fanns.errors import InputError, UnknownColumnError
 from fanns.expressions import IsNull
 from fanns.hits import Hits
-from fanns.paths.column_graph import FOLDERS
+from fanns.paths.column_path import FOLDERS, LABEL, RANGE
 from fanns.prepared import Snapshot
 from fanns.selection import Selection
 
@@ -248,7 +248,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
             group = name.split("/")[0]
             group = "codes" if group == "bits" else group
             group = "vectors" if group == "reduction" else group
-            group = "column_graphs" if group in FOLDERS.values() else group
+            group = "column_graphs" if group in FOLDERS else group
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
     stored = sum(segment.stored_bytes for segment in snapshot.segments)
@@ -333,9 +333,10 @@ def _column_info(snapshot: Snapshot, recipe: Recipe, name: str) -> dict[str, Any
                 segment.array_bytes(array)
                 for segment in snapshot.segments
                 for array in segment.arrays
-                if array == f"{folder}/{name}/links"
+                for folder in FOLDERS
+                if FOLDERS[folder] == kind and array.rpartition("/")[0] == f"{folder}/{name}"
             )
-            for kind, folder in FOLDERS.items()
+            for kind in (RANGE, LABEL)
             if name in recipe.graphs.of(kind)
         }
     return out

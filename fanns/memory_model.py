@@ -19,9 +19,11 @@ from fanns.building import Recipe
 from fanns.clusters import MAX_CLUSTERS, SAMPLE_PER_CLUSTER
 from fanns.codebooks import SAMPLE
 from fanns.codes import ALIGNMENT
+from fanns.column_graphs import range_bytes, range_shifts, value_bytes
 from fanns.kernels.bits import record_words
 from fanns.kernels.fastscan import GROUP_BYTES, ROWS, groups_of
-from fanns.paths.column_graph_builder import LABEL_BYTES, shifts_of
+from fanns.paths.column_graph_builder import LABEL_BYTES
+from fanns.paths.column_path import BLOCKS_MOST
 from fanns.paths.graph_builder import LARGEST_BATCH, MIN_ROWS, PLACES
 from fanns.ranks import rank_limit
 from fanns.segment_building import COLUMNS_AT_ONCE
@@ -131,20 +133,30 @@ def graph_bytes(rows: int) -> int:
     return 4 * PLACES * rows if rows >= MIN_ROWS else 0
 
 
-def column_graph_bytes(recipe: Recipe, rows: int, per: RowBytes) -> int:
-    """What graphs of columns take; their first level is there already."""
-    first = len(recipe.graphs.ranges) * rows if rows >= MIN_ROWS else 0
-    return LABEL_BYTES * (first + linked_rows(recipe, rows, per))
+def column_graph_bytes(recipe: Recipe, rows: int, d: int, per: RowBytes) -> int:
+    """What graphs and blocks of columns take, beside vectors of d numbers."""
+    if rows < MIN_ROWS:
+        return 0
+    has_blocks = bool(recipe.bits)
+    served = sum(value_bytes(count, d, has_blocks) for count in _served(recipe, rows, d, per))
+    return served + len(recipe.graphs.ranges) * range_bytes(rows, d, has_blocks)
 
 
-def linked_rows(recipe: Recipe, rows: int, per: RowBytes) -> int:
+def linked_rows(recipe: Recipe, rows: int, d: int, per: RowBytes) -> int:
     """How many rows graphs of columns link, over all parts of their orders, and values."""
     if rows < MIN_ROWS:
         return 0
+    has_blocks = bool(recipe.bits)
+    counts = _served(recipe, rows, d, per)
+    linked = sum(count for count in counts if not has_blocks or count > BLOCKS_MOST)
+    return linked + len(recipe.graphs.ranges) * rows * len(range_shifts(rows, has_blocks))
+
+
+def _served(recipe: Recipe, rows: int, d: int, per: RowBytes) -> list[int]:
+    """The rows of each value that label_index serves."""
     counts = {name: np.rint(shares * rows).astype(np.int64) for name, shares in per.labels.items()}
-    chosen = recipe.graphs.values(counts, rows, recipe.dimensions)
-    linked = sum(int(counts[name][codes].sum()) for name, codes in chosen.items())
-    return linked + len(recipe.graphs.ranges) * rows * len(shifts_of(rows))
+    chosen = recipe.graphs.values(counts, rows, d, bool(recipe.bits))
+    return [int(counts[name][code]) for name, codes in chosen.items() for code in codes]
 
 
 def segment_parts(recipe: Recipe, shape: Shape, per: RowBytes) -> Parts:
@@ -154,7 +166,7 @@ def segment_parts(recipe: Recipe, shape: Shape, per: RowBytes) -> Parts:
         vectors=n * (d * shape.item + 8),
         codes=int8_bytes(n, d) + bit_bytes(n, d, recipe.bits),
         graph=graph_bytes(n),
-        column_graphs=column_graph_bytes(recipe, n, per),
+        column_graphs=column_graph_bytes(recipe, n, d, per),
         attributes=round(n * per.indexed),
         ids=round(n * (per.ids + 4)),  # with their order
         other=product_bytes(n, d, recipe.bits) + clusters_of(n) * (4 * d + 16) + 4 * n,
@@ -227,7 +239,7 @@ def _linking_columns(recipe: Recipe, shape: Shape, per: RowBytes) -> int:
     if n < MIN_ROWS or not recipe.graphs.columns():
         return 0
     own = int8_bytes(1, shape.held) + BUILDER_ROW + FIRST_ROW + LABEL_BYTES + 8 * PLACES
-    return graph_bytes(n) + column_graph_bytes(recipe, n, per) + n * own
+    return graph_bytes(n) + column_graph_bytes(recipe, n, shape.held, per) + n * own
 
 
 def rows_within(recipe: Recipe, per: RowBytes, room: int) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from fanns.building import Recipe
 from fanns.memory_limit import held_besides_files
 from fanns.memory_model import RowBytes, Shape, build_bytes, indexing_bytes, vector_item
-from fanns.paths.column_graph import LABEL
+from fanns.paths.column_path import LABEL
 from fanns.probing import SLACK, SPARE, shares_of
 from fanns.schema import Schema
 from fanns.segment import Segment

@@ -217,14 +217,14 @@ class Mutable:
         label_index: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Give a column that is only stored an index, or any column a graph of its own.
+        """Give a column that is only stored an index, or any column paths of its own.
 
-        Filters use either from then on. These are two steps: where a graph cannot be built, the
+        Filters use either from then on. These are two steps: where paths cannot be built, the
         index stays.
 
         Args:
-            range_index, label_index: the graphs of `Index.build`; building one takes up to as long
-                as building the graph of all rows.
+            range_index, label_index: as `Index.build` has them; building either takes up to half as
+                long as building the graph of all rows.
             progress: called with (stage, done, total).
 
         Raises:
@@ -255,7 +255,7 @@ class Mutable:
     ) -> CompactReport:
         """Merge small segments and those with many deleted rows, and give their space back.
 
-        Graphs of columns that updates took away are built anew.
+        Paths of columns that updates took away are built anew.
 
         Rows keep their order, and vectors are read back from what the index holds. Searches go on
         meanwhile; other changes wait. Readers keep the files that they have open, and their space,
@@ -314,7 +314,7 @@ class Mutable:
         self._commit(snapshot, change)
 
     def _complete(self, progress: Progress | None) -> None:
-        """Build the graphs of columns anew that updates took away."""
+        """Build the paths of columns anew that updates took away."""
         snapshot = self._snapshot
         change = graphs_added(snapshot, self._recipe, progress)
         if change.edits:

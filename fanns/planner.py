@@ -22,9 +22,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fanns.calibration.model import WIDEST, Calibration, Curve
+from fanns.calibration.block_model import SLACK
+from fanns.calibration.model import RATES, WIDEST, Calibration, Curve
 from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES, ClusterParameters
-from fanns.paths.column_graph import Covering
+from fanns.paths.column_blocks import BlockParameters
+from fanns.paths.column_path import Covering
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
@@ -46,6 +48,9 @@ PROOF_NS = 10_000
 SHORT_NS = 15_000
 # A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
+# The least such budget, in codes that the walk is predicted to compare; a walk among the rows of an
+# interval or a value takes longer for queries from elsewhere, and another path takes as long again.
+SPREAD, WITHIN = 2.0, 4.0
 # A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
 # avoids the query: a scan of up to so many times their cost is preferred.
 SURELY = 1.35
@@ -73,7 +78,7 @@ class Plan:
         predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
         rejected: (label, predicted ns or None, why not).
         fallback: what finishes queries that this plan gave up, or could not prove.
-        graph: the title of the column's graph that is walked, None for the graph of all rows.
+        column: the title of the column's path that is taken, None for one of all rows.
     """
 
     path: str
@@ -84,7 +89,7 @@ class Plan:
     reason: str = "least predicted cost"
     rejected: tuple[Lost, ...] = ()
     fallback: Plan | None = None
-    graph: str | None = None
+    column: str | None = None
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
@@ -170,7 +175,7 @@ def column_graph_plan(
     What the rest of the filter lets pass is a share of the rows of the walk: it takes more codes
     than one in which all pass by as much as on the graph of all rows.
     """
-    curve = calibration.column_curve(covering.graph)
+    curve = calibration.column_curve(covering.path)
     all_rows = calibration.walk_at(1.0, target)
     if curve is None or all_rows is None:
         return None
@@ -184,8 +189,40 @@ def column_graph_plan(
     codes = covering.walks * point[1] * (among[1] / all_rows[1]) ** weight
     gap = max(point[0], among[0] * weight)
     more_ns = (covering.walks - 1) * curve.fixed_ns
-    made = _walk(covering.graph, curve, gap, codes, calibration, k, target, more_ns)
-    return replace(made, graph=covering.graph)
+    made = _walk(covering.path, curve, gap, codes, calibration, k, target, more_ns)
+    return replace(made, column=covering.path)
+
+
+def blocks_plan(
+    covering: Covering, calibration: Calibration, rows: int, count: int, k: int, target: float
+) -> Plan | None:
+    """The scan of a column's blocks that cover a filter; None where it may miss the target.
+
+    Where the rest of the filter lets fewer rows pass, fewer of them are enough, but of more blocks:
+    by as much as clusters say for shares of all rows.
+    """
+    model, clusters = calibration.block_model(covering.path), calibration.clusters
+    slack = SLACK if clusters is None else clusters.slack(target)
+    among = covering.rows / covering.walks
+    enough = model.enough(round(among), rows, k, target)
+    if slack is None or enough is None:
+        return None
+
+    def thinned(rate: float) -> float:
+        if clusters is None:
+            return math.sqrt(rate)
+        few = clusters.near.at(rate * among / rows, k, target)
+        return few / clusters.near.at(among / rows, k, target)
+
+    near = tuple(max(enough * thinned(2.0**-i), float(k)) for i in range(RATES))
+    rerank = calibration.shortlist(k, target)
+    passing = min(count / covering.rows, 1.0)
+    wanted = enough * thinned(passing)
+    share = min(wanted / max(passing * among, 1.0), 1.0)
+    predicted = model.cost(covering.blocks, share) + (covering.walks - 1) * model.fixed_ns
+    parameters = BlockParameters(near, rerank, slack)
+    codes = wanted * covering.walks
+    return Plan("clusters", covering.path, parameters, predicted, codes, column=covering.path)
 
 
 def _walk(
@@ -235,16 +272,34 @@ def choose(
         return _best(scan, [scan, proving], lost, "scan" if only == "scan" else None, count)
     others: list[Plan | None] = [scan, bits_plan(calibration, count, k, target)]
     others.append(clusters_plan(calibration, rows, count, k, target, bool(coverings)))
+    of_columns, missed = _of_columns(coverings, calibration, rows, count, k, target)
+    others += [plan for plan in of_columns if plan.path == "clusters"]
     if only in ("scan", "clusters") and any(plan and plan.path == only for plan in others):
         return _best(scan, others, [], only, count)
     walks, lost = _walks(calibration, rows, count, k, target, has_graph, far)
+    walks += [plan for plan in of_columns if plan.path == "graph"]
+    return _best(scan, [*others, *walks], [*lost, *missed], only, count)
+
+
+def _of_columns(
+    coverings: Sequence[Covering],
+    calibration: Calibration,
+    rows: int,
+    count: int,
+    k: int,
+    target: float,
+) -> tuple[list[Plan], list[Lost]]:
+    """The plans by paths of columns that reach the target, and why others do not."""
+    found: list[Plan] = []
+    lost: list[Lost] = []
     for covering in coverings:
-        plan = column_graph_plan(covering, calibration, rows, count, k, target)
+        made = blocks_plan if covering.blocks else column_graph_plan
+        plan = made(covering, calibration, rows, count, k, target)
         if plan is None:
-            lost.append((covering.graph, None, f"recall {target:g} not seen at this selectivity"))
+            lost.append((covering.path, None, f"recall {target:g} not seen at this selectivity"))
         else:
-            walks.append(plan)
-    return _best(scan, [*others, *walks], lost, only, count)
+            found.append(plan)
+    return found, lost
 
 
 def _walks(
@@ -300,7 +355,7 @@ def _best(
         if best.path != "graph":  # what could not be proved is left to the scan that proves
             left = [plan for plan in plans if plan.path == "scan"]
         fallback = min(left, key=lambda plan: plan.predicted_ns)
-        if best.path == "clusters" and only is None:
+        if best.path == "clusters" and best.column is None and only is None:
             # Rows far from a query stand in nearly every cluster: the scan is cheaper then.
             abandon = best.parameters.far >= MOST * count
             best = replace(best, parameters=best.parameters._replace(abandon=abandon))
@@ -318,13 +373,14 @@ def asks_for_lift(plan: Plan, rows: int, count: int) -> bool:
     Walks of all rows alone are so much dearer where a filter avoids the query; clusters see it on
     their way, and all rows of a column's graph lie in the interval or have the value.
     """
-    return plan.path == "graph" and plan.graph is None and count < rows
+    return plan.path == "graph" and plan.column is None and count < rows
 
 
 def walk_limit(other: Plan, walk: Plan) -> int:
     """Codes a walk may compare before another path is the better bet: that path's predicted cost.
 
-    Never under twice the walk's own prediction, so that ordinary spread does not end it.
+    Never under a multiple of the walk's own prediction, so that ordinary spread does not end it.
     """
     by_other = REGRET * other.predicted_ns * walk.predicted_codes / walk.predicted_ns
-    return int(max(by_other, 2.0 * walk.predicted_codes)) + 1
+    least = SPREAD if walk.column is None else WITHIN
+    return int(max(by_other, least * walk.predicted_codes)) + 1

@@ -140,7 +140,12 @@ def segment_seconds(recipe: Recipe, timed: Probe, rows: int) -> float:
     times, share = timed.seconds, rows / max(1, timed.rows)
     grown = {stage: times.get(stage, 0.0) * float(share**power) for stage, power in GROWTH.items()}
     total = sum(grown.values())
-    total += LINKED * grown["graph"] * linked_rows(recipe, rows, timed.per) / max(1, rows)
+    total += (
+        LINKED
+        * grown["graph"]
+        * linked_rows(recipe, rows, recipe.dimensions, timed.per)
+        / max(1, rows)
+    )
     encoding = times.get("encode", 0.0)
     if not recipe.bits:
         return total + encoding * share

@@ -96,7 +96,7 @@ class PQCodes:
         offsets = frozen(whole if offsets is None else offsets)
         labels = np.repeat(np.arange(len(centroids), dtype=np.int32), np.diff(offsets))
         turned, books = _train(vectors, centroids, labels, m, size, rotation, seed, threads)
-        arrays = _empty(n, m, size)
+        arrays = empty_codes(n, m, size)
         arrays |= {"books": books, "rotation": turned}
         fixed = (vectors.exact, vectors.norms, vectors.metric, mean, centroids, frozen(labels))
         quantizer = (frozen(turned), frozen(books))
@@ -219,7 +219,7 @@ def _train(
     return rotation, train_codebooks(points, subspaces, size, seed, threads)[0]
 
 
-def _empty(n: int, subspaces: int, size: int) -> dict[str, Array]:
+def empty_codes(n: int, subspaces: int, size: int) -> dict[str, Array]:
     """Arrays for n rows that all lack: codes of zeros, infinite keys."""
     blocks = -(-n // ROWS)
     shape = (blocks, groups_of(subspaces) * GROUP_BYTES) if size == CENTROIDS else (n, subspaces)

@@ -22,7 +22,7 @@ from fanns.memory_model import (
     vector_item,
 )
 from fanns.parquet_source import ParquetSource
-from fanns.paths.column_graph import LABEL
+from fanns.paths.column_path import LABEL
 from fanns.paths.graph_builder import MIN_ROWS
 from fanns.reading_rows import joined_rows, read_rows
 from fanns.segment import Segment

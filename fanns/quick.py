@@ -30,7 +30,7 @@ from fanns.listing import Columns
 from fanns.once import once
 from fanns.parameters import Each
 from fanns.paths import NO_BUDGET
-from fanns.paths.column_graph import FEWEST
+from fanns.paths.column_path import FEWEST
 from fanns.planner import Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
 from fanns.requests import Note
@@ -293,9 +293,9 @@ class Quick:
         if not isinstance(known, str):
             return known
         count, k, recall = key
-        if count >= FEWEST and segment.column_graphs:  # it depends on the filter as well
-            return None
-        plan = settled(segment, count, min(k, count), Options(recall))
+        # What the paths of columns would cost at least; more depends on the filter as well.
+        coverings = segment.least_coverings(count) if count >= FEWEST else ()
+        plan = settled(segment, count, min(k, count), Options(recall), coverings)
         made = None
         if (
             plan is not None

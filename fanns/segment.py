@@ -30,14 +30,8 @@ from fanns.live import are_live, load_live
 from fanns.once import once
 from fanns.paths import Answers, Budget
 from fanns.paths.clusters import ClustersPath
-from fanns.paths.column_graph import (
-    FOLDERS,
-    LABEL,
-    RANGE,
-    ColumnGraph,
-    Covering,
-    graphs_among,
-)
+from fanns.paths.column_blocks import ColumnBlocks, Quantized
+from fanns.paths.column_path import ColumnPath, Covering, paths_among
 from fanns.paths.graph import GraphPath
 from fanns.paths.label_graph import LabelGraph
 from fanns.paths.locality import Locality
@@ -63,8 +57,8 @@ MANY = 8
 HELD = (np.float32, np.float16, np.int8)
 
 COLUMN_GRAPHS: dict[str, type[RangeGraph] | type[LabelGraph]] = {
-    RANGE: RangeGraph,
-    LABEL: LabelGraph,
+    "range_graphs": RangeGraph,
+    "label_graphs": LabelGraph,
 }
 
 
@@ -413,30 +407,36 @@ class Segment:
         )
 
     @once
-    def column_graphs(self) -> dict[int, list[ColumnGraph]]:
-        """The graphs of columns, by the `id` of the posting lists that they follow."""
-        graph = self.graph
-        found: dict[int, list[ColumnGraph]] = {}
-        if graph is None:
-            return found
-        for kind, column in graphs_among(self.arrays):
+    def column_graphs(self) -> dict[int, list[ColumnPath]]:
+        """The paths of columns, by the `id` of the posting lists that they follow."""
+        found: dict[int, list[ColumnPath]] = {}
+        for folder, column in paths_among(self.arrays):
             if column not in self.indexed:
-                raise CorruptIndexError(f"{FOLDERS[kind]}/{column}: the column is not indexed")
-            arrays = Part(self.arrays, f"{FOLDERS[kind]}/{column}")
-            postings = self.attributes.postings(column)
+                raise CorruptIndexError(f"{folder}/{column}: the column is not indexed")
             try:
-                made = COLUMN_GRAPHS[kind].load(arrays, graph, postings, column)
+                made = self._column_path(folder, column)
             except (CorruptIndexError, KeyError) as error:
-                raise CorruptIndexError(f"{FOLDERS[kind]}/{column}: {error}") from error
-            found.setdefault(id(postings), []).append(made)
+                raise CorruptIndexError(f"{folder}/{column}: {error}") from error
+            found.setdefault(id(made.postings), []).append(made)
         return found
 
+    def _column_path(self, folder: str, column: str) -> ColumnPath:
+        arrays, postings = Part(self.arrays, f"{folder}/{column}"), self.attributes.postings(column)
+        if folder in COLUMN_GRAPHS:
+            if self.graph is None:
+                raise CorruptIndexError("the segment has no graph of all rows")
+            return COLUMN_GRAPHS[folder].load(arrays, self.graph, postings, column)
+        if self.products is None:
+            raise CorruptIndexError("the segment has no product codes")
+        rows = Quantized(self.vectors, self.codes, self.products)
+        return ColumnBlocks.load(folder, column, rows, self.ids.ties, postings, arrays)
+
     @once
-    def _titled(self) -> dict[str, ColumnGraph]:
+    def _titled(self) -> dict[str, ColumnPath]:
         return {made.title: made for some in self.column_graphs.values() for made in some}
 
     def coverings(self, selection: Selection) -> tuple[Covering, ...]:
-        """What the graphs of columns would walk through for a selection, one for each graph."""
+        """What the paths of columns would search for a selection, one for each path."""
         graphs = self.column_graphs
         found: dict[str, Covering] = {}
         if graphs:
@@ -447,6 +447,14 @@ class Segment:
                     if covering is not None and (known is None or covering.rows < known.rows):
                         found[graph.title] = covering
         return tuple(found.values())
+
+    def least_coverings(self, count: int) -> tuple[Covering, ...]:
+        """The same for a filter that so many rows pass and each path covers with no more."""
+        blocks = -(-count // ROWS)
+        return tuple(
+            Covering(title, count, 1, blocks if isinstance(path, ColumnBlocks) else 0)
+            for title, path in self._titled.items()
+        )
 
     @once
     def attributes(self) -> AttributeIndex:
@@ -485,10 +493,10 @@ class Segment:
     def locality(self) -> Locality:
         return Locality(self.codes, self.clusters.offsets, self.scan_clusters.ranks)
 
-    def path(self, name: str, graph: str | None = None) -> Any:
-        """The access path of this name; `graph`: the title of a column's graph, None for all."""
-        if graph is not None:
-            return self._titled[graph]
+    def path(self, name: str, column: str | None = None) -> Any:
+        """The access path of this name; `column`: the title of one of a column, None for all."""
+        if column is not None:
+            return self._titled[column]
         paths = {"scan": "scan", "clusters": "scan_clusters", "graph": "graph"}
         return getattr(self, paths[name])
 

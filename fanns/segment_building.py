@@ -133,7 +133,7 @@ def build_segment(
     _put(arrays, "clusters", parts._asdict())
     if data.reduction is not None:
         _put(arrays, "reduction", data.reduction.arrays())
-    codes, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
+    codes, products, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
     attributes = AttributeIndex.of_columns(data.ordered_attributes(order), n, indexed)
@@ -158,6 +158,7 @@ def build_segment(
         arrays |= build_column_graphs(
             graphs,
             Coded(vectors, codes, bounds),
+            products,
             graph.links,
             attributes,
             seed=seed,
@@ -194,25 +195,28 @@ def _encode(
     bits: int,
     seed: int,
     threads: int,
-) -> tuple[Int8Codes, dict[str, Any]]:
-    """Put the codes of all kinds into `arrays`; gives int8's, and what `meta` says of all."""
+) -> tuple[Int8Codes, PQCodes | None, dict[str, Any]]:
+    """Put the codes of all kinds into `arrays`; gives int8's, product codes where there are
+    such, and what `meta` says of all.
+    """
     codes = Int8Codes.build(vectors, threads)
     _put(arrays, "codes", codes.arrays())
     reports, subspaces = {"int8": report(codes, vectors)}, 0
+    products: PQCodes | None = None
     if bits:
         coarse = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads, bits=bits)
         bits = bits if coarse.usable else 0
     if bits:
         _put(arrays, "bits", coarse.arrays())
         reports["bits"] = report(coarse, vectors)
-        products = PQCodes.build(
+        made = PQCodes.build(
             vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
         )
-        if products.usable:
-            subspaces = products.subspaces
-            _put(arrays, "products", products.arrays())
-            reports["products"] = report(products, vectors)
-    return codes, {"bits": bits, "products": subspaces, "codes": reports}
+        if made.usable:
+            products, subspaces = made, made.subspaces
+            _put(arrays, "products", made.arrays())
+            reports["products"] = report(made, vectors)
+    return codes, products, {"bits": bits, "products": subspaces, "codes": reports}
 
 
 def _put(arrays: dict[str, np.ndarray], prefix: str, part: Mapping[str, np.ndarray]) -> None:

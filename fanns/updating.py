@@ -14,7 +14,7 @@ from fanns.column_values import values_for
 from fanns.deleting import chosen
 from fanns.errors import InputError, UnknownColumnError, UnknownIdError
 from fanns.listing import locate
-from fanns.paths.column_graph import FOLDERS
+from fanns.paths.column_path import FOLDERS
 from fanns.prepared import Snapshot
 from fanns.schema import ColumnType
 from fanns.segment import Segment
@@ -146,5 +146,5 @@ def indexed_arrays(name: str, values: pa.ChunkedArray, kind: ColumnType) -> dict
 
 def column_arrays(segment: Segment, name: str) -> Sequence[str]:
     """The names of the arrays of an indexed column, those of its graphs too."""
-    held = [f"{folder}/{name}" for folder in ("attributes", *FOLDERS.values())]
+    held = [f"{folder}/{name}" for folder in ("attributes", *FOLDERS)]
     return [array for array in segment.arrays if array.rpartition("/")[0] in held]

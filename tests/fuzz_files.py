@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 import xxhash
 
 import fanns
-from fanns import persistence, quick, segment_building
+from fanns import column_graphs, persistence, quick, segment_building
 from fanns.cli_options import read_vectors
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors as vectors_of
 from fanns.errors import CorruptIndexError, FannsError
-from fanns.paths import column_graph_builder, range_graph
+from fanns.paths import column_blocks, column_graph_builder, range_graph
 from tests.fuzz_run import Case
 from tests.storage_helpers import forge
 
@@ -69,6 +69,8 @@ SMALL = [
     (persistence, "MIN_ROWS", 100),
     (range_graph, "FEWEST", 10),
     (column_graph_builder, "FEWEST", 10),
+    (column_blocks, "FEWEST", 10),
+    *((module, "BLOCKS_MOST", 60) for module in (column_blocks, column_graphs)),
     (quick, "FEWEST", 10),
 ]
 

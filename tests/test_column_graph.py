@@ -13,7 +13,6 @@ from fanns.errors import CorruptIndexError
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, NO_BUDGET, Budget
-from fanns.paths.column_graph import FEWEST
 from fanns.paths.column_graph_builder import (
     PLACES,
     Coded,
@@ -22,6 +21,7 @@ from fanns.paths.column_graph_builder import (
     range_links,
     shifts_of,
 )
+from fanns.paths.column_path import FEWEST
 from fanns.paths.graph import TWO_HOP, GraphParameters
 from fanns.paths.label_graph import LabelGraph
 from fanns.paths.range_graph import RangeGraph
@@ -65,7 +65,7 @@ def made(column: Any, metric: int = COSINE, bits: int = 2, threads: int = 1) -> 
     options: Any = {"seed": 0, "threads": threads, "progress": lambda done, total: None}
     ordered = column is YEAR
     if key not in BUILT and ordered:
-        BUILT[key] = range_links(coded(metric), base.links, postings, **options)
+        BUILT[key] = range_links(coded(metric), base.links, postings, shifts_of(N), **options)
     elif key not in BUILT:
         values = frequent_values(np.diff(postings.offsets)[1:], N)
         BUILT[key] = label_links(coded(metric), postings, values, **options)
@@ -158,7 +158,7 @@ def test_equal_vectors() -> None:
     store = DenseVectors.from_array(same, COSINE)
     rows = Coded(store, Int8Codes.build(store), offsets.astype(np.int64))
     links = range_links(
-        rows, base.links, years.postings, seed=0, threads=1, progress=lambda done, total: None
+        rows, base.links, years.postings, [10], seed=0, threads=1, progress=lambda done, total: None
     )
     path = RangeGraph.load(links, base, years.postings, "year")
     selection = years.postings.select([10, 60])
@@ -191,7 +191,7 @@ def test_links_stay_within_their_segment_and_do_not_depend_on_threads() -> None:
         assert (ranks[rows] >> shift == ranks[part[rows, places]] >> shift).all()
         assert (rows != part[rows, places]).all()
     many = range_links(
-        coded(COSINE), graph_in(COSINE, 2).links, YEAR.postings,
+        coded(COSINE), graph_in(COSINE, 2).links, YEAR.postings, shifts_of(N),
         seed=0, threads=3, progress=lambda done, total: None,
     )  # fmt: skip
     np.testing.assert_array_equal(many["links"], links)

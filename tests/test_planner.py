@@ -5,18 +5,19 @@ from dataclasses import replace
 
 import pytest
 
+from fanns.calibration.block_model import BlockModel
 from fanns.calibration.model import (
     DEFAULT,
     RATES,
-    TARGETS,
     Calibration,
     ClusterModel,
     ClusterTimes,
     Costs,
     Curve,
-    Needs,
 )
+from fanns.calibration.needs import TARGETS, Needs
 from fanns.paths.clusters import DENSE_SHARE, NO_ESTIMATES
+from fanns.paths.column_path import Covering
 from fanns.planner import FOLLOWED, LIKELY, SURELY, asks_for_lift, choose
 
 ROWS = 1_000_000
@@ -243,3 +244,52 @@ def test_a_filter_of_many_rows_is_expected_to_follow_the_query() -> None:
     visits = 5_000 * 1_000 / (DENSE_SHARE * ROWS) * times.visit_ns
     dense = times.fixed_ns + visits + 5_000 / DENSE_SHARE * times.dense_ns
     assert above == pytest.approx(FOLLOWED * dense) and below < dense
+
+
+BLOCKS = "range blocks of year"
+
+
+def with_blocks(block_ns: float = 400.0) -> Calibration:
+    """4,000 rows are enough of 10,000, and few queries meet a scan that is as cheap."""
+    needs = Needs((0.001, 0.1), (1, 10, 100), (((4_000.0,) * len(TARGETS),) * 3,) * 2)
+    model = BlockModel(needs, 1_000.0, 10.0, block_ns)
+    made = with_clusters(5_000)
+    assert made.clusters is not None
+    clusters = replace(made.clusters, times=ClusterTimes(500_000, 10, 10, 10, 10))
+    scan = Costs(1_000, 100, 100)
+    return replace(made, scan=scan, clusters=clusters, blocks=((BLOCKS, model),))
+
+
+def test_blocks_of_a_column_are_a_scan_of_clusters_of_its_rows() -> None:
+    covering = Covering(BLOCKS, 10_000, 1, 160)
+    plan = choose(with_blocks(), ROWS, 10_000, 10, 0.95, coverings=[covering], only="clusters")
+    assert (plan.path, plan.column, plan.label) == ("clusters", BLOCKS, BLOCKS)
+    assert plan.parameters.near[0] == 4_000 and plan.predicted_codes == 4_000
+    assert plan.predicted_ns == pytest.approx(1_000 + 160 * (10 + 0.4 * 400))
+    assert plan.fallback is not None and plan.fallback.path == "scan"
+    dear = choose(with_blocks(1e9), ROWS, 10_000, 10, 0.95, coverings=[covering])
+    assert dear.column is None
+    assert any(label == BLOCKS and why == "costs more" for label, _, why in dear.rejected)
+
+
+def test_the_rest_of_a_filter_makes_a_scan_of_blocks_look_at_more_of_them() -> None:
+    covering = Covering(BLOCKS, 10_000, 1, 160)
+    made = with_blocks()
+    assert made.clusters is not None
+    falling = tuple((((one,) * len(TARGETS),) * 3) for one in (500.0, 4_000.0))
+    model = replace(made.clusters, near=Needs((0.001, 0.01), (1, 10, 100), falling))
+    made = replace(made, clusters=model)
+    every = choose(made, ROWS, 10_000, 10, 0.95, coverings=[covering], only="clusters")
+    tenth = choose(made, ROWS, 1_000, 10, 0.95, coverings=[covering], only="clusters")
+    assert tenth.column == every.column == BLOCKS
+    assert tenth.predicted_codes == pytest.approx(500) and tenth.predicted_ns > every.predicted_ns
+    near = every.parameters.near
+    assert list(near) == sorted(near, reverse=True) and near[-1] >= 10
+
+
+def test_blocks_that_were_not_measured_have_shipped_constants() -> None:
+    covering = Covering("label blocks of kind", 10_000, 1, 160)
+    plan = choose(with_blocks(), ROWS, 10_000, 10, 0.95, coverings=[covering], only="clusters")
+    assert plan.column == "label blocks of kind" and plan.parameters.near[0] == 6_000
+    high = choose(with_blocks(), ROWS, 10_000, 10, 0.9999, coverings=[covering])
+    assert high.column is None

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration.model import TARGETS, ClusterModel, ClusterTimes, Needs
+from fanns.calibration.model import ClusterModel, ClusterTimes
+from fanns.calibration.needs import TARGETS, Needs
 from fanns.calibration.samples import MOST, Bench, Trial, reached, recalls
 from fanns.calibration.timing import TURNS, Job, Timed
 from fanns.paths import Answers, Budget
@@ -114,11 +115,11 @@ def _needs(segment: Bench, trials: Sequence[Trial]) -> Needs:
         passed = segment.scan_clusters.passing_before(one.queries, one.selection, one.truth.rows)
         most = one.selection.count
         ladder = np.unique(np.geomspace(1, most + 1, STEPS).astype(np.int64))
-        table.append(tuple(_enough(passed, ladder, k, most) for k in KS))
+        table.append(tuple(enough(passed, ladder, k, most) for k in KS))
     return Needs(tuple(one.share for one in chosen), KS, tuple(table))
 
 
-def _enough(passed: np.ndarray, ladder: np.ndarray, k: int, most: int) -> tuple[float, ...]:
+def enough(passed: np.ndarray, ladder: np.ndarray, k: int, most: int) -> tuple[float, ...]:
     """The first step of a ladder for each target; `most` where none reaches it."""
     out = [float(most)] * len(TARGETS)
     left = list(range(len(TARGETS)))

@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fanns.calibration.block_model import BlockModel
+from fanns.calibration.blocks import block_models, blocks_of, timed_blocks
 from fanns.calibration.model import TWO_HOP, WIDEST, Curve
 from fanns.calibration.samples import Bench, recalls, trial
 from fanns.calibration.timing import TURNS, Job, Timed, timed
 from fanns.calibration.walks import QUERIES, climb, line, work_of
 from fanns.paths import Answers, Budget
-from fanns.paths.column_graph import FEWEST, ColumnGraph
+from fanns.paths.column_blocks import ColumnBlocks
+from fanns.paths.column_path import BLOCKS_MOST, FEWEST, ColumnPath
 from fanns.paths.graph import GraphParameters
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-"""Shares of the rows that a filter on the column lets pass; those of FEWEST rows are measured."""
+"""Shares of the rows that a filter on a column lets pass; where graphs serve, they are measured."""
 
 GROUPS = 4
 """Intervals or values for each share, each with its part of the queries."""
@@ -34,14 +37,17 @@ class ColumnKey(NamedTuple):
     gap: float
 
 
-def graphs_of(segment: Bench) -> list[ColumnGraph]:
+def graphs_of(segment: Bench) -> list[ColumnPath]:
     """The graphs of columns."""
-    return [graph for some in segment.column_graphs.values() for graph in some]
+    every = [path for some in segment.column_graphs.values() for path in some]
+    return [path for path in every if not isinstance(path, ColumnBlocks)]
 
 
-def shares_of(segment: Bench) -> list[float]:
+def shares_of(segment: Bench, graph: ColumnPath) -> list[float]:
     """The shares that can be measured."""
-    return [share for share in SHARES if share * segment.n >= FEWEST]
+    beside = any(path.postings is graph.postings for path in blocks_of(segment))
+    least = BLOCKS_MOST // 2 if beside else FEWEST
+    return [share for share in SHARES if share * segment.n >= least]
 
 
 def jobs(
@@ -49,7 +55,7 @@ def jobs(
 ) -> dict[ColumnKey, Job]:
     """The walks whose times tell what codes cost them."""
 
-    def walk(graph: ColumnGraph, share: float, gap: float) -> Job:
+    def walk(graph: ColumnPath, share: float, gap: float) -> Job:
         parameters = GraphParameters(TWO_HOP, WIDEST, shortlist, 0, gap)
         rows = round(share * segment.n)
         kept = [graph.postings.select(graph.example(rows, rng)) for _ in range(TURNS)]
@@ -63,18 +69,20 @@ def jobs(
     return {
         ColumnKey(graph.title, share, gap): walk(graph, share, gap)
         for graph in graphs_of(segment)
-        for share in shares_of(segment)[:MOST_TIMED]
+        for share in shares_of(segment, graph)[:MOST_TIMED]
         for gap in TIMED_GAPS
     }
 
 
 def measured(
     segment: Bench, queries: np.ndarray, k: int, shortlist: int, seed: int
-) -> dict[str, Curve]:
-    """The curves of all graphs, timed alone."""
+) -> tuple[dict[str, Curve], dict[str, BlockModel]]:
+    """The curves of all graphs and the models of all blocks, timed alone."""
     rng = np.random.default_rng(seed)
-    taken = timed(jobs(segment, queries, shortlist, rng))
-    return curves(segment, queries, min(k, segment.n), shortlist, taken, rng)
+    walks = jobs(segment, queries, shortlist, rng)
+    taken = timed({**walks, **timed_blocks(segment, queries, shortlist, rng)})
+    found = curves(segment, queries, min(k, segment.n), shortlist, taken, rng)
+    return found, block_models(segment, queries, taken, rng)
 
 
 def curves(
@@ -89,7 +97,7 @@ def curves(
     made = {}
     for graph in graphs_of(segment):
         points: dict[float, tuple[tuple[float, ...], tuple[float, ...]]] = {}
-        for share in shares_of(segment):
+        for share in shares_of(segment, graph):
             seen, gaps, codes = _point(segment, graph, share, queries, k, shortlist, rng)
             if not share / 2 < seen < 2 * share:
                 continue  # no values are of this size
@@ -109,7 +117,7 @@ def curves(
 
 def _point(
     segment: Bench,
-    graph: ColumnGraph,
+    graph: ColumnPath,
     share: float,
     queries: np.ndarray,
     k: int,

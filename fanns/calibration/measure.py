@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from fanns.calibration import clusters, columns, scans, walks
-from fanns.calibration.model import TARGETS, Calibration, Curve
+from fanns.calibration.block_model import BlockModel
+from fanns.calibration.blocks import block_models, timed_blocks
+from fanns.calibration.model import Calibration, Curve
+from fanns.calibration.needs import TARGETS
 from fanns.calibration.samples import Bench, Trial, trials
 from fanns.calibration.timing import Job, timed
 from fanns.paths.clusters import NO_ESTIMATES
@@ -68,15 +71,18 @@ def measure(
     if segment.graph is not None:
         jobs |= walks.jobs(segment, queries, shortlist, rng)
         jobs |= columns.jobs(segment, queries, shortlist, rng)
+        jobs |= timed_blocks(segment, queries, shortlist, rng)
     taken = timed(jobs)
     model = replace(model, times=clusters.times(taken, segment.n, model.clusters))
     model = clusters.fitted(segment, model, own, k, shortlist)
     curves: tuple[Curve, ...] = ()
     within: dict[str, Curve] = {}
+    cut: dict[str, BlockModel] = {}
     if segment.graph is not None:
         tell = progress or (lambda done, total: None)
         curves = walks.curves(segment, known, k, shortlist, taken, tell)
         within = columns.curves(segment, queries, k, shortlist, taken, rng)
+        cut = block_models(segment, queries, taken, rng)
     return Calibration(
         source,
         k,
@@ -88,4 +94,5 @@ def measure(
         model,
         taken[walks.LIFT].ns if walks.LIFT in taken else 0.0,
         tuple(within.items()),
+        tuple(cut.items()),
     )

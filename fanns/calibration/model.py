@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from fanns.calibration.block_model import DEFAULT_BLOCKS, BlockModel
+from fanns.calibration.needs import TARGETS, Needs, column_of
 from fanns.calibration.validity import check
 from fanns.errors import CorruptIndexError
 from fanns.paths.clusters import DENSE_SHARE, ClusterParameters
 
-TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 # Pass-rates for which clusters are told how many rows are enough: 1, 1/2, 1/4, ...
 RATES = 12
 ONE_HOP, TWO_HOP = 0, 1
@@ -33,12 +33,6 @@ WIDENED = (1.4, 1.1)
 where none was measured. On 100,000 abstracts they are 0.8 to 1.7 and 0.4 to 1.7."""
 
 MODE_NAMES = ("one-hop", "two-hop")
-
-
-def column_of(target: float) -> int | None:
-    """The place of the least of TARGETS that is not below a target, None above the last."""
-    column = bisect_left(TARGETS, target - 1e-9)
-    return column if column < len(TARGETS) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,48 +97,6 @@ class Curve:
             for a, b in zip(ends[0], ends[1], strict=True)
         )
         return gap, codes
-
-
-def _interpolated(x: float, places: Sequence[float], values: Sequence[float]) -> float:
-    """The value at x > 0, log-log between places (rising); the ends hold beyond them."""
-    after = bisect_left(places, x)
-    if after == 0 or after == len(places):
-        return values[min(after, len(places) - 1)]
-    low, high = places[after - 1], places[after]
-    share = math.log(x / low) / math.log(high / low)
-    a, b = values[after - 1], values[after]
-    return a if a == b else math.exp(math.log(a) * (1 - share) + math.log(b) * share)
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Passing rows that are enough: `rows[i][j][t]` for `shares[i]` of the rows passing, `ks[j]`
-    results and `TARGETS[t]`; shares and ks rise.
-    """
-
-    shares: tuple[float, ...]
-    ks: tuple[int, ...]
-    rows: tuple[tuple[tuple[float, ...], ...], ...]
-
-    def at(self, share: float, k: int, target: float) -> float:
-        """Rows for k results at a recall target; infinity where no target is as high."""
-        column = column_of(target)
-        if column is None or not self.shares:
-            return math.inf
-        by_k = [
-            _interpolated(share, self.shares, [row[j][column] for row in self.rows])
-            for j in range(len(self.ks))
-        ]
-        stretch = max(1.0, k / self.ks[-1])
-        return max(_interpolated(k, self.ks, by_k) * stretch, float(k))
-
-    def scaled(self, scales: Sequence[float]) -> Needs:
-        """The same with the rows of each target multiplied."""
-        rows = tuple(
-            tuple(tuple(a * b for a, b in zip(line, scales, strict=True)) for line in by_k)
-            for by_k in self.rows
-        )
-        return Needs(self.shares, self.ks, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +167,7 @@ class Calibration:
     `exact_ns` of `bits` is that of a row of the shortlist. `clusters` is None where there are none.
     `lift_ns`: what a look at the pass-rate near a query costs, which precedes a filtered walk.
     `columns`: the walks on the graphs of columns, by their titles, by the share of all rows that
-    they walk through.
+    they walk through. `blocks`: the scans of the blocks of columns, by their titles.
     """
 
     source: str
@@ -228,6 +180,7 @@ class Calibration:
     clusters: ClusterModel | None = None
     lift_ns: float = 0.0
     columns: tuple[tuple[str, Curve], ...] = ()
+    blocks: tuple[tuple[str, BlockModel], ...] = ()
 
     def walk_at(self, selectivity: float, target: float) -> tuple[float, float] | None:
         """Gap and codes of a walk over all rows, the cheapest kind; None where it may miss."""
@@ -239,6 +192,10 @@ class Calibration:
         measured = dict(self.columns).get(graph)
         plain = next((one for one in self.curves if one.mode == ONE_HOP and not one.far), None)
         return plain.widened(*WIDENED) if measured is None and plain is not None else measured
+
+    def block_model(self, path: str) -> BlockModel:
+        """The model of a column's blocks: as measured, or what is told of none."""
+        return dict(self.blocks).get(path, DEFAULT_BLOCKS)
 
     def shortlist(self, k: int, target: float) -> int:
         """Codes to rerank in full precision for k results at a recall target."""
@@ -281,6 +238,7 @@ class Calibration:
                 None if raw["clusters"] is None else _cluster_model(raw["clusters"]),
                 float(raw["lift_ns"]),
                 tuple((str(name), _curve(curve)) for name, curve in raw["columns"]),
+                tuple((str(name), _block_model(one)) for name, one in raw["blocks"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CorruptIndexError(f"calibration: not readable ({error}); rebuild") from error
@@ -310,15 +268,18 @@ def _curve(raw: Mapping[str, Any]) -> Curve:
     )
 
 
+def _needs(raw: Mapping[str, Any]) -> Needs:
+    rows = tuple(tuple(tuple(row) for row in by_k) for by_k in raw["rows"])
+    return Needs(tuple(raw["shares"]), tuple(raw["ks"]), rows)
+
+
+def _block_model(raw: Mapping[str, Any]) -> BlockModel:
+    times = (float(raw[name]) for name in ("fixed_ns", "centre_ns", "block_ns"))
+    return BlockModel(_needs(raw["needs"]), *times)
+
+
 def _cluster_model(raw: Mapping[str, Any]) -> ClusterModel:
-    near, far = (
-        Needs(
-            tuple(part["shares"]),
-            tuple(part["ks"]),
-            tuple(tuple(tuple(row) for row in by_k) for by_k in part["rows"]),
-        )
-        for part in (raw["near"], raw["far"])
-    )
+    near, far = (_needs(part) for part in (raw["near"], raw["far"]))
     times = ClusterTimes(**{name: float(value) for name, value in raw["times"].items()})
     slacks, share = tuple(raw["slacks"]), float(raw["exact_share"])
     return ClusterModel(int(raw["clusters"]), slacks, near, far, times, share)

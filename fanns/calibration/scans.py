@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration.model import TARGETS, Costs
+from fanns.calibration.model import Costs
+from fanns.calibration.needs import TARGETS
 from fanns.calibration.samples import Bench, Trial, reached, recalls
 from fanns.calibration.timing import TURNS, Job, Timed
 from fanns.paths import Answers, Budget

@@ -34,6 +34,11 @@ def check(raw: Mapping[str, Any], targets: int) -> None:
         if not isinstance(name, str):
             raise ValueError(f"{name!r} is no graph")
         _curve(curve, targets)
+    for name, model in raw["blocks"]:
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is no name of blocks")
+        _row([model[part] for part in ("fixed_ns", "centre_ns", "block_ns")], 3, 0)
+        _needs(model["needs"], targets)
     if raw["clusters"] is not None:
         _clusters(raw["clusters"], targets)
 
@@ -91,12 +96,16 @@ def _clusters(raw: Mapping[str, Any], targets: int) -> None:
     _row([raw["exact_share"]], 1, 0, 1)
     _costs(raw["times"])
     for part in (raw["near"], raw["far"]):
-        _rising(part["shares"])
-        _rising(part["ks"])
-        if len(part["rows"]) != len(part["shares"]) or (part["shares"] and not part["ks"]):
-            raise ValueError("a table of rows has other sides than its shares")
-        for by_k in part["rows"]:
-            if len(by_k) != len(part["ks"]):
-                raise ValueError("a table of rows has other sides than its ks")
-            for line in by_k:
-                _row(line, targets, 1e-9)
+        _needs(part, targets)
+
+
+def _needs(raw: Mapping[str, Any], targets: int) -> None:
+    _rising(raw["shares"])
+    _rising(raw["ks"])
+    if len(raw["rows"]) != len(raw["shares"]) or (raw["shares"] and not raw["ks"]):
+        raise ValueError("a table of rows has other sides than its shares")
+    for by_k in raw["rows"]:
+        if len(by_k) != len(raw["ks"]):
+            raise ValueError("a table of rows has other sides than its ks")
+        for line in by_k:
+            _row(line, targets, 1e-9)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fanns.calibration.model import ONE_HOP, TARGETS, TWO_HOP, WIDEST, Curve
+from fanns.calibration.model import ONE_HOP, TWO_HOP, WIDEST, Curve
+from fanns.calibration.needs import TARGETS
 from fanns.calibration.samples import Bench, Trial, reached, recalls
 from fanns.calibration.timing import TURNS, Job, Timed
 from fanns.paths import Answers, Budget

@@ -96,7 +96,7 @@ class ClustersPath:
             kept = (bits.records, bits.factors, bits.signs, bits.bits)
         ranks = (centres, centres.view(np.float32))
         self.ranks = (*kept[2:], *ranks)
-        held: Any = (self._n, *self._full, *kept, *ranks, *_product_arrays(products))
+        held: Any = (self._n, *self._full, *kept, *ranks, *product_arrays(products))
         self._held = (*held, *self._codes, *self._centroids)
         self._near: dict[tuple[float, ...], Array] = {}
 
@@ -175,7 +175,7 @@ class ClustersPath:
         return int(self.ranks[2].nbytes)
 
 
-def _product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
+def product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
     """codes, fields, books, rotation, and what a row's error is to its factor."""
     if products is None:
         codes, fields = np.empty((0, 0), np.uint8), np.empty((0, 0), np.float32)

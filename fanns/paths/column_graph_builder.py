@@ -9,7 +9,7 @@ import numpy as np
 
 from fanns.codes import Int8Codes
 from fanns.kernels.jit import Array, frozen
-from fanns.paths.column_graph import FEWEST, PostingLists
+from fanns.paths.column_path import FEWEST, PostingLists
 from fanns.paths.graph_builder import build_links
 from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
@@ -32,8 +32,9 @@ BEAM = 64
 CUT = 2
 """Each level cuts the segments of the one above in 2^CUT."""
 
-SMALLEST = 11
-"""The smallest segments have at least 2^SMALLEST rows: shorter intervals are scanned."""
+SMALLEST, BESIDE_BLOCKS = 11, 15
+"""The smallest segments have at least 2^SMALLEST rows, as shorter intervals are scanned; beside
+blocks, which serve intervals of up to 2^BESIDE_BLOCKS rows, as many as that."""
 
 MOST_SHARE = 0.7
 """A value that more rows have is searched by the graph of all rows."""
@@ -49,24 +50,26 @@ class Coded(NamedTuple):
     bounds: Array
 
 
-def shifts_of(n: int) -> list[int]:
+def shifts_of(n: int, smallest: int = SMALLEST) -> list[int]:
     """The sizes of the segments of each level of n rows, as powers of two, falling."""
     largest = max((n - 1).bit_length() - CUT, 1)
-    return list(range(largest, SMALLEST - 1, -CUT)) or [largest]
+    return list(range(largest, smallest - 1, -CUT)) or [largest]
 
 
 def range_links(
     rows: Coded,
     base: Array,
     postings: PostingLists,
+    shifts: Sequence[int],
     *,
     seed: int,
     threads: int | None,
     progress: Progress,
 ) -> dict[str, Array]:
-    """What `RangeGraph` holds; `base` int32[n, places] are the links of the graph of all rows."""
+    """What `RangeGraph` holds; `base` int32[n, places] are the links of the graph of all rows, and
+    `shifts` the levels (see `shifts_of`).
+    """
     n = len(base)
-    shifts = shifts_of(n)
     links = np.full((n, PLACES * (1 + len(shifts))), -1, np.int32)
     few = min(PLACES, base.shape[1])
     links[:, :few] = base[:, :few]

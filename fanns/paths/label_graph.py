@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fanns.errors import CorruptIndexError
 from fanns.kernels.jit import Array, frozen
-from fanns.paths import EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget, RowSet
-from fanns.paths.column_graph import (
-    LABEL,
+from fanns.paths import Answers, Budget, RowSet
+from fanns.paths.column_path import (
     Covering,
     PostingLists,
     check_column_links,
+    codes_of,
     narrowest,
     title_of,
+    united,
 )
 from fanns.paths.graph import NO_ROWS, GraphParameters, GraphPath, Links
 from fanns.selection import Selection
 
-MOST_VALUES = 4
-"""Values that are searched one after the other; the graph of all rows then does as well."""
+FOLDER = "label_graphs"
 
 EXAMPLES = 4
 """Values of about a size to calibrate on."""
@@ -39,7 +38,7 @@ class LabelGraph:
     def __init__(
         self, graph: GraphPath, postings: PostingLists, column: str, links: Array, values: Array
     ) -> None:
-        self._graph, self.postings, self.title = graph, postings, title_of(LABEL, column)
+        self._graph, self.postings, self.title = graph, postings, title_of(FOLDER, column)
         self._links = frozen(links)
         sizes = postings.offsets[values + 2] - postings.offsets[values + 1]
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
@@ -62,7 +61,7 @@ class LabelGraph:
         return cls(graph, postings, column, links, values)
 
     def covering(self, bounds: list[int]) -> Covering | None:
-        """See `ColumnGraph`; a few frequent values."""
+        """See `ColumnPath`; a few frequent values."""
         codes = codes_of(bounds)
         if codes is None or any(code not in self._place for code in codes):
             return None
@@ -70,7 +69,7 @@ class LabelGraph:
         return Covering(self.title, rows, len(codes))
 
     def example(self, rows: int, rng: np.random.Generator) -> list[int]:
-        """See `ColumnGraph`; one of the values nearest in size."""
+        """See `ColumnPath`; one of the values nearest in size."""
         sizes = {code: stop - start for code, (start, stop) in self._place.items()}
         near = sorted(sizes, key=lambda code: abs(math.log(sizes[code] / rows)))
         code = int(rng.choice(near[:EXAMPLES]))
@@ -96,7 +95,7 @@ class LabelGraph:
             if own.count:
                 some = min(k, own.count)
                 found.append(self._walk(queries, own, code, some, parameters, budget))
-        return _united(found, self._graph.ties, k, selection.count)
+        return united(found, self._graph.ties, k, selection.count)
 
     def _walk(
         self,
@@ -113,37 +112,3 @@ class LabelGraph:
         by = Links(self._links[start:stop], NO_ROWS, members)
         everything = selection.count == stop - start
         return self._graph.walk(queries, selection, k, parameters, budget, by, everything)
-
-
-def codes_of(bounds: list[int]) -> list[int] | None:
-    """The single codes of bounds, None where they are more than MOST_VALUES."""
-    if len(bounds) == 2 and bounds[1] == bounds[0] + 1:
-        return bounds[:1]
-    ends = list(zip(bounds[::2], bounds[1::2], strict=True))
-    if sum(stop - start for start, stop in ends) > MOST_VALUES:
-        return None
-    return [code for start, stop in ends for code in range(start, stop)]
-
-
-def _united(parts: list[Answers], ties: Array, k: int, count: int) -> Answers:
-    """The k best of several answers, whose rows may repeat; `count` rows are selected in all."""
-    rows = np.concatenate([part.rows for part in parts], axis=1)
-    distances = np.concatenate([part.distances for part in parts], axis=1)
-    out_rows = np.full((len(rows), k), -1, np.int32)
-    out_distances = np.full((len(rows), k), np.inf)
-    found = np.empty(len(rows), np.int32)
-    for i in range(len(rows)):
-        kept, first = np.unique(rows[i], return_index=True)
-        first = first[kept >= 0]
-        order = np.lexsort((ties[rows[i, first]], distances[i, first]))[:k]
-        best = first[order]
-        found[i] = len(best)
-        out_rows[i, : len(best)], out_distances[i, : len(best)] = rows[i, best], distances[i, best]
-    statuses = np.stack([part.status for part in parts])
-    status = statuses.max(axis=0)  # EXACT < APPROXIMATE
-    for worse in (EXHAUSTED, INCOMPLETE):
-        status[(statuses == worse).any(axis=0)] = worse
-    short = (found < min(k, count)) & (status != INCOMPLETE) & (status != EXACT)
-    status[short] = EXHAUSTED
-    work: Any = np.sum([part.work for part in parts], axis=0)
-    return Answers(out_rows, out_distances, found, status, work)

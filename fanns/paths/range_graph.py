@@ -12,9 +12,8 @@ from fanns.kernels.graph_parts import HIGH, LOW, SHIFTS, WIDTH
 from fanns.kernels.jit import Array, frozen
 from fanns.once import once
 from fanns.paths import Answers, Budget
-from fanns.paths.column_graph import (
+from fanns.paths.column_path import (
     FEWEST,
-    RANGE,
     Covering,
     PostingLists,
     check_column_links,
@@ -23,6 +22,8 @@ from fanns.paths.column_graph import (
 )
 from fanns.paths.graph import NO_ROWS, GraphParameters, GraphPath, Links
 from fanns.selection import Selection
+
+FOLDER = "range_graphs"
 
 
 class RangeGraph:
@@ -34,7 +35,7 @@ class RangeGraph:
     def __init__(
         self, graph: GraphPath, postings: PostingLists, column: str, links: Array, shifts: Array
     ) -> None:
-        self._graph, self.postings, self.title = graph, postings, title_of(RANGE, column)
+        self._graph, self.postings, self.title = graph, postings, title_of(FOLDER, column)
         self._links = frozen(links)
         self._part = np.zeros(SHIFTS + len(shifts), np.int64)
         self._part[WIDTH] = self._links.shape[1] // (1 + len(shifts))
@@ -67,14 +68,14 @@ class RangeGraph:
         return offsets(bounds[0] + 1), offsets(bounds[1] + 1)
 
     def covering(self, bounds: list[int]) -> Covering | None:
-        """See `ColumnGraph`; a single interval of at least FEWEST rows."""
+        """See `ColumnPath`; a single interval of at least FEWEST rows."""
         if len(bounds) != 2:
             return None
         low, high = self._interval(bounds)
         return Covering(self.title, high - low, 1) if high - low >= FEWEST else None
 
     def example(self, rows: int, rng: np.random.Generator) -> list[int]:
-        """See `ColumnGraph`; whole values around a random interval."""
+        """See `ColumnPath`; whole values around a random interval."""
         n, offsets = self.postings.n, self.postings.offsets
         first = int(rng.integers(0, n - rows + 1))
         low = int(np.searchsorted(offsets, first, "right")) - 1
