@@ -60,6 +60,8 @@ AVOIDED = 0.8
 # Filters mostly follow queries. Where many rows pass anyway, nearly all of those near the query do
 # then, and as many more must be seen; a walk costs less instead.
 FOLLOWED = 1.6
+# So many times more rows must be seen where the rest of a filter avoids a query, if none measured it.
+AWAY = 2.0
 # The highest share of passing rows at which filtered walks are calibrated.
 HALF = 0.5
 # Where the clusters would look at this share of the passing rows, the scan takes over.
@@ -214,13 +216,20 @@ def blocks_plan(
         few = clusters.near.at(rate * among / rows, k, target)
         return few / clusters.near.at(among / rows, k, target)
 
+    def avoided(rate: float) -> float:
+        if clusters is None or not clusters.far.shares:
+            return AWAY
+        share = rate * among / rows
+        return clusters.far.at(share, k, target) / clusters.near.at(share, k, target)
+
     near = tuple(max(enough * thinned(2.0**-i), float(k)) for i in range(RATES))
     rerank = calibration.shortlist(k, target)
     passing = min(count / covering.rows, 1.0)
     wanted = enough * thinned(passing)
     share = min(wanted / max(passing * among, 1.0), 1.0)
     predicted = model.cost(covering.blocks, share) + (covering.walks - 1) * model.fixed_ns
-    parameters = BlockParameters(near, rerank, slack)
+    far = wanted * max(avoided(passing), 1.0)
+    parameters = BlockParameters(near, far, rerank, slack)
     codes = wanted * covering.walks
     return Plan("clusters", covering.path, parameters, predicted, codes, column=covering.path)
 

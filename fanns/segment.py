@@ -410,7 +410,7 @@ class Segment:
     def column_graphs(self) -> dict[int, list[ColumnPath]]:
         """The paths of columns, by the `id` of the posting lists that they follow."""
         found: dict[int, list[ColumnPath]] = {}
-        for folder, column in paths_among(self.arrays):
+        for folder, column in paths_among(self.arrays):  # blocks before graphs
             if column not in self.indexed:
                 raise CorruptIndexError(f"{folder}/{column}: the column is not indexed")
             try:
@@ -437,15 +437,19 @@ class Segment:
 
     def coverings(self, selection: Selection) -> tuple[Covering, ...]:
         """What the paths of columns would search for a selection, one for each path."""
-        graphs = self.column_graphs
+        paths = self.column_graphs
         found: dict[str, Covering] = {}
-        if graphs:
+        if paths:
             for span in selection.spans:
-                for graph in graphs.get(id(span.postings), ()):
-                    covering = graph.covering(span.bounds)
-                    known = found.get(graph.title)
-                    if covering is not None and (known is None or covering.rows < known.rows):
-                        found[graph.title] = covering
+                for path in paths.get(id(span.postings), ()):
+                    covering = path.covering(span.bounds)
+                    if covering is None:
+                        continue
+                    known = found.get(path.title)
+                    if known is None or covering.rows < known.rows:
+                        found[path.title] = covering
+                    if covering.blocks:  # few enough rows that links are no better
+                        break
         return tuple(found.values())
 
     def least_coverings(self, count: int) -> tuple[Covering, ...]:

@@ -113,6 +113,9 @@ def scan_blocks(
     metric: int,
     ties: Array,
     near: Array,
+    far: float,
+    sparse: float,
+    probe: int,
     shortlist: int,
     slack: float,
     max_work: int,
@@ -129,8 +132,8 @@ def scan_blocks(
     block's rows in the column's order, -1 for none; rows int32 by rank. All rows of the runs' ranks
     pass with `everything`, else those with a bit in `words`; no row has two of the ranks. products,
     fields, books, rotation: as in `PQCodes`, around the blocks' centres, which are coded as in
-    `Centroids`. share, slack, near: as `scan_clusters` has them, the rate being that among the
-    rows of the runs' ranks.
+    `Centroids`. share, slack, near, far, sparse, probe: as `scan_clusters` has them, rates being
+    those among the rows of the runs' ranks.
     """
     limit = np.int64(shortlist)
     if max_work > 0 and limit > max_work // 3:
@@ -170,9 +173,14 @@ def scan_blocks(
         seen: Integer = np.int64(0)
         work: Integer = np.int64(0)
         taken, whole, more, bar = np.int64(0), True, True, math.inf
+        enough, avoided = math.inf, False
         while more:
             while more and waiting < ENOUGH:
-                more = bool(left > 0 and (taken == 0 or passing < enough_rows(near, passing, seen)))
+                if taken == probe and passing < sparse * seen:
+                    avoided = True
+                if taken > 0:
+                    enough = far if avoided else enough_rows(near, passing, seen)
+                more = bool(left > 0 and passing < enough)
                 if more and max_work > 0 and work + ROWS > max_work - limit:
                     more, whole = False, False
                 if more and deadline != 0 and taken % TURN == TURN - 1 and read_clock() > deadline:

@@ -44,7 +44,7 @@ KIND = ScalarColumn.build(pa.array([f"kind {kind}" for kind in KINDS]), ColumnTy
 TAGS = [sorted(set(RNG.choice(5, 2, p=[0.4, 0.3, 0.2, 0.09, 0.01]).tolist())) for _ in range(N)]
 TAG = ListColumn.build(pa.array(TAGS), ColumnType("int", is_list=True))
 NEAR = (np.inf,)
-WIDE = BlockParameters(NEAR, 60, 1.0)
+WIDE = BlockParameters(NEAR, np.inf, 60, 1.0)
 TIES = np.arange(N, dtype=np.int64)
 BUILT: dict[Any, Any] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fanns.calibration.needs import TARGETS, Needs, column_of
@@ -27,10 +28,14 @@ class BlockModel:
     block_ns: float
 
     def enough(self, rows: int, n: int, k: int, target: float) -> float | None:
-        """Rows that are enough of so many of n; None where that is not known."""
+        """Rows that are enough of so many of n; None where that is not known.
+
+        Beyond the most that was measured, the same share of them.
+        """
         if self.needs.shares:
-            found = self.needs.at(rows / n, k, target)
-            return None if found == float("inf") else found
+            last = self.needs.shares[-1]
+            found = self.needs.at(rows / n, k, target) * max(1.0, rows / n / last)
+            return None if found == math.inf else found
         column = column_of(target)
         return None if column is None else max(SHARES[column] * rows, float(k))
 

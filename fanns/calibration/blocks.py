@@ -21,8 +21,8 @@ from fanns.paths import Answers, Budget
 from fanns.paths.column_blocks import BlockParameters, ColumnBlocks, blocks_for
 from fanns.paths.column_path import BLOCKS_MOST, FEWEST
 
-SIZES = tuple(FEWEST * 2**step for step in range(6))
-"""Rows of intervals and values to measure on."""
+SIZES = (1_100, 2_000, 4_000, 8_000, 16_000, 30_000)
+"""Rows of intervals and values to measure on; examples are of some more."""
 
 GROUPS = 4
 """Intervals or values of each size, each with its part of the queries."""
@@ -61,7 +61,7 @@ def timed_blocks(
 
         def run(turn: int) -> Answers:
             near = (share * kept[turn].count,)
-            parameters = BlockParameters(near, shortlist, SLACK)
+            parameters = BlockParameters(near, near[0], shortlist, SLACK)
             query = queries[turn % len(queries)][None]
             return path.search(query, kept[turn], 10, parameters, Budget())
 

@@ -22,7 +22,7 @@ from fanns.kernels.fastscan import GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan_blocks import FIELDS, scan_blocks
 from fanns.paths import Answers, Budget, RowSet, no_answers
-from fanns.paths.clusters import product_arrays
+from fanns.paths.clusters import probed, product_arrays
 from fanns.paths.column_path import (
     BLOCKS_MOST,
     FEWEST,
@@ -35,6 +35,7 @@ from fanns.paths.column_path import (
     title_of,
     united,
 )
+from fanns.paths.locality import FAR
 from fanns.pq_codes import PQCodes
 from fanns.selection import Selection
 from fanns.vectors import DenseVectors
@@ -55,11 +56,12 @@ and twice as many for 1,000."""
 
 
 class BlockParameters(NamedTuple):
-    """`near`, `rerank`, `slack`: as `ClusterParameters` has them, the rate being that among the
+    """As `ClusterParameters` has them, rates being those among the
     rows that the column's part of the filter leaves.
     """
 
     near: tuple[float, ...]
+    far: float
     rerank: int
     slack: float
 
@@ -252,8 +254,9 @@ class ColumnBlocks:
         parameters: BlockParameters,
         budget: Budget,
     ) -> Answers:
-        near, rerank, slack = parameters
-        everything = selection.count == sum([high - low for _, _, low, high in runs])
+        near, far, rerank, slack = parameters
+        rows = sum([high - low for _, _, low, high in runs])
+        everything = selection.count == rows
         words = NO_WORDS if everything else selection.words()
         answers = no_answers(len(queries), k)
         taken = frozen(np.array(runs, np.int64).reshape(-1, FIELDS))
@@ -261,7 +264,9 @@ class ColumnBlocks:
         if kept[0] is not near:
             kept = self._near = near, np.array(near)
         given: Any = (queries, everything, words, taken, *self._held, kept[1])
-        every: Any = (*given, max(rerank, k), slack, *budget, *answers)
+        probe = probed(sum([last - first for first, last, _, _ in runs]))
+        limits: Any = (far, FAR * selection.count / max(rows, 1), probe, max(rerank, k), slack)
+        every: Any = (*given, *limits, *budget, *answers)
         scan_blocks(*every)
         return answers
 
