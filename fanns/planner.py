@@ -60,7 +60,7 @@ AVOIDED = 0.8
 # Filters mostly follow queries. Where many rows pass anyway, nearly all of those near the query do
 # then, and as many more must be seen; a walk costs less instead.
 FOLLOWED = 1.6
-# So many times more rows must be seen where the rest of a filter avoids a query, if none measured it.
+# So many times more rows must be seen where the rest of a filter avoids a query; shipped.
 AWAY = 2.0
 # The highest share of passing rows at which filtered walks are calibrated.
 HALF = 0.5
