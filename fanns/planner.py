@@ -54,6 +54,10 @@ SPREAD, WITHIN = 2.0, 4.0
 # A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
 # avoids the query: a scan of up to so many times their cost is preferred.
 SURELY = 1.35
+# What blocks cost does not depend on how a column's values and the query go together, walks and
+# clusters of all rows take up to three times what is predicted: blocks of up to so many times their
+# cost are preferred.
+KNOWN = 2.0
 # A query near which rows pass at less than this share of the rate of all rows is walked to as one
 # that the filter avoids: walks lose more recall by it than clusters, which have FAR.
 AVOIDED = 0.8
@@ -81,6 +85,7 @@ class Plan:
         rejected: (label, predicted ns or None, why not).
         fallback: what finishes queries that this plan gave up, or could not prove.
         column: the title of the column's path that is taken, None for one of all rows.
+        whole: that path's rows are all that the filter lets pass.
     """
 
     path: str
@@ -92,6 +97,7 @@ class Plan:
     rejected: tuple[Lost, ...] = ()
     fallback: Plan | None = None
     column: str | None = None
+    whole: bool = False
 
 
 def scan_plan(calibration: Calibration, count: int, k: int, target: float, exact: bool) -> Plan:
@@ -192,7 +198,7 @@ def column_graph_plan(
     gap = max(point[0], among[0] * weight)
     more_ns = (covering.walks - 1) * curve.fixed_ns
     made = _walk(covering.path, curve, gap, codes, calibration, k, target, more_ns)
-    return replace(made, column=covering.path)
+    return replace(made, column=covering.path, whole=passing == 1.0)
 
 
 def blocks_plan(
@@ -226,12 +232,21 @@ def blocks_plan(
     rerank = calibration.shortlist(k, target)
     passing = min(count / covering.rows, 1.0)
     wanted = enough * thinned(passing)
-    share = min(wanted / max(passing * among, 1.0), 1.0)
-    predicted = model.cost(covering.blocks, share) + (covering.walks - 1) * model.fixed_ns
     far = wanted * max(avoided(passing), 1.0)
+    # Values of one column go with those of another: the rest may follow the query, or avoid it.
+    looked = wanted if passing == 1.0 else (wanted + far) / 2
+    share = looked / max(passing * among, 1.0)
+    predicted = model.cost(covering.blocks, share) + (covering.walks - 1) * model.fixed_ns
     parameters = BlockParameters(near, far, rerank, slack)
-    codes = wanted * covering.walks
-    return Plan("clusters", covering.path, parameters, predicted, codes, column=covering.path)
+    return Plan(
+        "clusters",
+        covering.path,
+        parameters,
+        predicted,
+        looked * covering.walks,
+        column=covering.path,
+        whole=passing == 1.0,
+    )
 
 
 def _walk(
@@ -348,7 +363,11 @@ def _best(
     allowed = [plan for plan in plans if only in (None, plan.path)] or [scan]
     best = min(allowed, key=lambda plan: plan.predicted_ns)
     worth = PROOF_NS if scan.parameters.rerank else PROOF_NS + SHORT_NS
-    if best.path == "clusters":
+    if best.column is None and best.path != "scan":
+        known = [plan for plan in allowed if plan.whole and plan.path == "clusters"]
+        blocks = min(known, key=lambda plan: plan.predicted_ns, default=best)
+        best = blocks if blocks.predicted_ns <= KNOWN * best.predicted_ns else best
+    if best.path == "clusters" and best.column is None:
         scans = [plan for plan in allowed if plan.path == "scan"]
         sure = min(scans, key=lambda plan: plan.predicted_ns, default=best)
         best = sure if sure.predicted_ns <= SURELY * best.predicted_ns else best
@@ -391,5 +410,5 @@ def walk_limit(other: Plan, walk: Plan) -> int:
     Never under a multiple of the walk's own prediction, so that ordinary spread does not end it.
     """
     by_other = REGRET * other.predicted_ns * walk.predicted_codes / walk.predicted_ns
-    least = SPREAD if walk.column is None else WITHIN
+    least = WITHIN if walk.whole else SPREAD
     return int(max(by_other, least * walk.predicted_codes)) + 1

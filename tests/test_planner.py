@@ -277,14 +277,34 @@ def test_the_rest_of_a_filter_makes_a_scan_of_blocks_look_at_more_of_them() -> N
     made = with_blocks()
     assert made.clusters is not None
     falling = tuple((((one,) * len(TARGETS),) * 3) for one in (500.0, 4_000.0))
-    model = replace(made.clusters, near=Needs((0.001, 0.01), (1, 10, 100), falling))
+    needs = Needs((0.001, 0.01), (1, 10, 100), falling)
+    model = replace(made.clusters, near=needs, far=needs.scaled([2.0] * len(TARGETS)))
     made = replace(made, clusters=model)
     every = choose(made, ROWS, 10_000, 10, 0.95, coverings=[covering], only="clusters")
     tenth = choose(made, ROWS, 1_000, 10, 0.95, coverings=[covering], only="clusters")
     assert tenth.column == every.column == BLOCKS
-    assert tenth.predicted_codes == pytest.approx(500) and tenth.predicted_ns > every.predicted_ns
+    # Between 500, where the rest follows the query, and twice as many where it avoids it.
+    assert tenth.predicted_codes == pytest.approx(750) and tenth.parameters.far == pytest.approx(
+        1_000
+    )
+    assert tenth.predicted_ns > every.predicted_ns
     near = every.parameters.near
     assert list(near) == sorted(near, reverse=True) and near[-1] >= 10
+
+
+def test_blocks_that_hold_all_that_passes_are_preferred_to_what_depends_on_the_query() -> None:
+    made = with_blocks()
+    assert made.clusters is not None
+    covering = Covering(BLOCKS, 10_000, 1, 160)
+    blocks = choose(made, ROWS, 10_000, 10, 0.95, coverings=[covering], only="clusters")
+    for share, column in ((0.55, BLOCKS), (0.4, None)):
+        times = ClusterTimes(share * blocks.predicted_ns, 0, 0, 0, 0)
+        other = replace(made, clusters=replace(made.clusters, times=times))
+        plan = choose(other, ROWS, 10_000, 10, 0.95, coverings=[covering], has_graph=False)
+        assert (plan.path, plan.column) == ("clusters", column)
+    dear = replace(made, clusters=replace(made.clusters, times=ClusterTimes(1, 0, 0, 0, 0)))
+    rest = choose(dear, ROWS, 6_000, 10, 0.95, coverings=[covering], has_graph=False)
+    assert rest.column is None
 
 
 def test_blocks_that_were_not_measured_have_shipped_constants() -> None:
