@@ -24,22 +24,20 @@ from fanns.errors import InputError
 
 from . import truth_state
 from .best_rows import Best, Block
-from .exact import METRICS, Truth
+from .exact import Truth
+from .keyed_rows import Asked, Rows
 from .passing import Passing
-from .products import Products, engine
+from .products import engine
 from .vector_blocks import Vectors, opened
 
 DEPTH = 100
 MEMORY = 2 << 30  # bytes
 STAGE = "exact answers"
-_PAIR_BYTES = 1 << 19  # of float64 copies for exact distances at a time: they stay in cache
 _CELL_BYTES = 32  # of a key, its masks and, at worst, its place among the candidates
 _FIXED = 128 << 20  # bytes of merges, of exact distances, of buffers of BLAS and of Parquet
 _LEAST, _MOST = 256, 16_384  # rows of a block
-_LONGEST = 1e18  # of vectors: squares of longer ones overflow float32
 Report = Callable[[str, int, int], None]
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 
 class Answers(NamedTuple):
@@ -87,7 +85,7 @@ def solve(
     """
     source, products = opened(vectors), engine(gpu)
     names, ranks = _ranked(ids, source.rows)
-    asked = _Asked(np.ascontiguousarray(queries, np.float32), metric, products)
+    asked = Asked(np.ascontiguousarray(queries, np.float32), metric, products)
     _check(source, asked, filters, k)
     sizes = plan(source, len(queries), len(filters), k, memory_limit)
     best = {name: Best(len(queries), k, ranks) for name in filters}
@@ -96,18 +94,17 @@ def solve(
         state = truth_state.State(work, _fingerprint(source, asked, filters, k, names))
     start = state.load(best) if state else 0
     saved = time.monotonic()
-    while start < source.rows:
-        for rows in source.blocks(start, sizes.rows):
-            block = _Rows(rows, start, asked)
-            for at in range(0, len(queries), sizes.queries):
-                part = slice(at, min(at + sizes.queries, len(queries)))
-                _offer(best, filters, block.keys(part))
-            start += len(rows)
-            if report is not None:
-                report(STAGE, start, source.rows)
-            if state and (time.monotonic() - saved >= save_every or start == source.rows):
-                state.save(best, start)
-                saved = time.monotonic()
+    for rows in source.blocks(start, sizes.rows):
+        block = Rows(rows, start, asked)
+        for at in range(0, len(queries), sizes.queries):
+            part = slice(at, min(at + sizes.queries, len(queries)))
+            _offer(best, filters, block.keys(part))
+        start += len(rows)
+        if report is not None:
+            report(STAGE, start, source.rows)
+        if state and (time.monotonic() - saved >= save_every or start == source.rows):
+            state.save(best, start)
+            saved = time.monotonic()
     return {name: _answers(one, names) for name, one in best.items()}
 
 
@@ -134,96 +131,7 @@ def _offer(best: Mapping[str, Best], filters: Mapping[str, Passing | None], bloc
         best[name].offer(block, mask)
 
 
-class _Asked:
-    """Queries [m, d] with their lengths float64[m]; of unit length for products under cosine."""
-
-    def __init__(self, queries: Floats, metric: str, products: Products) -> None:
-        if metric not in METRICS:
-            raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
-        if queries.ndim != 2:
-            raise InputError(f"expected queries float32[m, d], got {list(queries.shape)}")
-        self.metric, self.products = metric, products
-        self.queries = queries
-        self.lengths = _lengths(queries, 0, "query", metric)
-
-    def part(self, queries: slice) -> Floats:
-        """The queries to multiply with."""
-        found = self.queries[queries]
-        if self.metric == "cosine":
-            return np.asarray(found / self.lengths[queries, None], np.float32)
-        return found
-
-
-class _Rows:
-    """A block of rows: vectors float32[r, d], lengths float64[r]."""
-
-    def __init__(self, rows: NDArray[Any], first: int, asked: _Asked) -> None:
-        self.vectors: Floats = np.ascontiguousarray(rows, np.float32)
-        self.first, self.asked = first, asked
-        self.lengths = _lengths(self.vectors, first, "row", asked.metric)
-
-    def keys(self, queries: slice) -> Block:
-        """Distances in float32 (squares under l2) and how far they may be off."""
-        asked = self.asked
-        keys = asked.products(asked.part(queries), self.vectors)
-        off = asked.products.error(self.vectors.shape[1])
-        longest = float(self.lengths.max(initial=0.0))
-        own = asked.lengths[queries]
-        if asked.metric == "cosine":
-            keys *= (-1.0 / self.lengths).astype(np.float32)
-            keys += np.float32(1.0)
-            error = np.full(len(own), 2.0 * off)
-        elif asked.metric == "ip":
-            np.negative(keys, out=keys)
-            error = off * own * longest
-        else:
-            keys *= np.float32(-2.0)
-            keys += (self.lengths**2).astype(np.float32)
-            keys += (own**2).astype(np.float32)[:, None]
-            error = 2.0 * off * (own + longest) ** 2
-        return Block(queries, self.first, keys, error, asked.metric == "l2", self.exactly)
-
-    def exactly(self, query: NDArray[np.int64], row: NDArray[np.int64]) -> Doubles:
-        """The distances of pairs, as `exact.distances` computes each."""
-        found = np.empty(len(query))
-        step = max(1, _PAIR_BYTES // (8 * max(1, self.vectors.shape[1])))
-        for at in range(0, len(query), step):
-            part = slice(at, at + step)
-            found[part] = self._exactly(query[part], row[part])
-        return found
-
-    def _exactly(self, query: NDArray[np.int64], row: NDArray[np.int64]) -> Doubles:
-        x = self.vectors[row].astype(np.float64)
-        q = self.asked.queries[query].astype(np.float64)
-        if self.asked.metric == "l2":
-            x -= q
-            return np.asarray(np.sqrt((x * x).sum(axis=1)))
-        products = (x * q).sum(axis=1)
-        if self.asked.metric == "ip":
-            return np.asarray(-products)
-        return np.asarray(1.0 - products / (self.lengths[row] * self.asked.lengths[query]))
-
-
-def _lengths(vectors: Floats, first: int, what: str, metric: str) -> Doubles:
-    """The length of every vector, in float64. InputError names the first that cannot be used."""
-    found = np.empty(len(vectors))
-    step = max(1, _PAIR_BYTES // (8 * max(1, vectors.shape[1])))
-    for at in range(0, len(vectors), step):
-        x = vectors[at : at + step].astype(np.float64)
-        found[at : at + step] = np.sqrt((x * x).sum(axis=1))
-    usable = found <= _LONGEST  # False for NaN
-    if metric == "cosine":
-        usable &= found >= 1.0 / _LONGEST
-    if not usable.all():
-        at = int(np.argmin(usable))
-        raise InputError(
-            f"the vector of {what} {first + at} has length {found[at]}: "
-            f"exact answers need finite vectors, for cosine not of zero, and at most {_LONGEST:g}"
-        )
-    return found
-
-
-def _check(source: Vectors, asked: _Asked, filters: Mapping[str, Passing | None], k: int) -> None:
+def _check(source: Vectors, asked: Asked, filters: Mapping[str, Passing | None], k: int) -> None:
     shape = asked.queries.shape
     if source.rows and shape[0] and shape[1] != source.dimensions:
         raise InputError(
@@ -258,7 +166,7 @@ def _ranked(ids: Any, rows: int) -> tuple[pa.Array, NDArray[np.int64]]:
 
 def _fingerprint(
     source: Vectors,
-    asked: _Asked,
+    asked: Asked,
     filters: Mapping[str, Passing | None],
     k: int,
     names: pa.Array,
@@ -271,8 +179,15 @@ def _fingerprint(
         "filters": "; ".join(keys),
         "k": str(k),
         "metric": asked.metric,
-        "ids": hashlib.sha256("\n".join(map(str, names.to_pylist())).encode()).hexdigest(),
+        "ids": _digest(names),
     }
+
+
+def _digest(names: pa.Array) -> str:
+    found = hashlib.sha256(str(names.type).encode())
+    for start in range(0, len(names), _MOST):
+        found.update("\n".join(map(str, names.slice(start, _MOST).to_pylist())).encode())
+    return found.hexdigest()
 
 
 def _answers(best: Best, names: pa.Array) -> Answers:

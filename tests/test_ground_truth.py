@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,51 @@ def test_errors_of_the_product_do_not_reach_the_answers(
         found["masks"],
         exact.nearest(data.vectors, data.queries, 20, metric=metric, mask=data.masks),
     )
+
+
+class Gpu:
+    """What `products` uses of faiss-gpu, on a device that rounds factors to 11 bits (TF32)."""
+
+    METRIC_INNER_PRODUCT = 0
+    calls = 0
+
+    class StandardGpuResources:
+        pass
+
+    @staticmethod
+    def get_num_gpus() -> int:
+        return 1
+
+    @classmethod
+    def pairwise_distance_gpu(cls, resources: Any, queries: Any, rows: Any, metric: int) -> Any:
+        assert isinstance(resources, cls.StandardGpuResources) and metric == 0
+        cls.calls += 1
+        return cls.rounded(queries) @ cls.rounded(rows).T
+
+    @staticmethod
+    def rounded(values: Any) -> Any:
+        bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+        return ((bits + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("metric", exact.METRICS)
+def test_a_gpu_multiplies_where_faiss_sees_one(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Data()
+    monkeypatch.setitem(sys.modules, "faiss", Gpu)
+    monkeypatch.setattr(Gpu, "__spec__", object(), raising=False)
+    before = Gpu.calls
+    found = solve(data.vectors, data.queries, data.filters(), metric=metric, k=20)
+    assert Gpu.calls > before
+    same(
+        found["masks"],
+        exact.nearest(data.vectors, data.queries, 20, metric=metric, mask=data.masks),
+    )
+    before = Gpu.calls
+    solve(data.vectors, data.queries, {"none": None}, metric=metric, gpu=False)
+    assert Gpu.calls == before
 
 
 def test_merges_may_come_in_any_portions(monkeypatch: pytest.MonkeyPatch) -> None:
