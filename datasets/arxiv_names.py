@@ -46,9 +46,12 @@ def text(written: str) -> str:
 
 def squeeze(written: str) -> str:
     """In one line, single spaces, composed characters (NFC), without control characters."""
-    if not written.isprintable():
-        written = "".join(c if c.isprintable() or c.isspace() else " " for c in written)
-    return unicodedata.normalize("NFC", " ".join(written.split()))
+    line = " ".join(written.split())
+    if line.isascii() and line.isprintable():
+        return line
+    if not line.isprintable():
+        line = " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    return unicodedata.normalize("NFC", line)
 
 
 def name(written: str) -> str:

@@ -66,6 +66,7 @@ class Settings:
         text: what is embedded of a paper, one of `arxiv_base.TEXTS`.
         layouts: other forms to write as well, of `arxiv_output.LAYOUTS`. depth: answers a query.
         memory_limit: bytes, for exact answers.
+        like: the folder of a data set that the card compares this one with.
         overwrite: replace a data set at the output. shard_rows: records of a shard.
     """
 
@@ -81,6 +82,7 @@ class Settings:
     layouts: tuple[str, ...] = ()
     depth: int = DEPTH
     memory_limit: int = MEMORY
+    like: Path | None = None
     overwrite: bool = False
     shard_rows: int = arxiv_reading.SHARD_ROWS
 
@@ -237,7 +239,9 @@ class _Run:
         )
         for layout in asked.layouts:
             arxiv_output.write_layout(made, layout, self.report)
-        data_card.write_card(made, omitted=missing, notes=notes, report=self.report)
+        data_card.write_card(
+            made, omitted=missing, notes=notes, reference=asked.like, report=self.report
+        )
 
     def _stamp(self) -> dict[str, Any]:
         """All that the output depends on."""
@@ -253,6 +257,7 @@ class _Run:
             "text": asked.text,
             "layouts": list(asked.layouts),
             "depth": asked.depth,
+            "like": None if asked.like is None else asked.like.name,
             "shard rows": asked.shard_rows,
             "model": self.maker.identity(),
         }

@@ -50,6 +50,7 @@ _COLUMN_OF = {
     **{name: name for name in RECORD.names},
     **{alias: name for name, aliases in ALIASES.items() for alias in aliases},
 }
+_SPELLINGS = {name: (name, *ALIASES.get(name, ())) for name in RECORD.names}
 _TEXTS = ("submitter", "title", "comments", "journal_ref", "doi", "license", "abstract")
 
 
@@ -145,7 +146,7 @@ def table(records: Iterable[dict[str, Any]]) -> pa.Table:
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:
     """The value under any of a column's names."""
-    for spelling in (name, *ALIASES.get(name, ())):
+    for spelling in _SPELLINGS[name]:
         if (value := fields.get(spelling)) is not None:
             return value
     return None

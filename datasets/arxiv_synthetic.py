@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +15,77 @@ import pyarrow.parquet as pq
 from fanns.errors import InputError
 
 from . import arxiv_like, run_files
+from . import spectrum as spectra
 from .arxiv_records import Broken, Raw
+from .spectrum import Spectrum
 from .vector_makers import SIMULATED, STAGE, Floats, Report, Say, Texts
 
 SYNTHETIC = "synthetic"
+DIMENSIONS = 384
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Which simulated papers: so many, of a seed, with vectors of a spectrum (None: a model's)."""
+
+    rows: int
+    dimensions: int = DIMENSIONS
+    seed: int = 0
+    spectrum: Spectrum | None = None
+
+    def identity(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"rows": self.rows, "dimensions": self.dimensions}
+        if self.spectrum is not None:
+            shares = hashlib.sha256(self.spectrum.shares.tobytes()).hexdigest()
+            found["spectrum"] = f"{shares[:16]} about {self.spectrum.mean:.6g}"
+        return found
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        return arxiv_like.batches(self.rows, self.dimensions, self.seed, self.spectrum)
+
+
+def spectrum_of(folder: Path) -> Spectrum:
+    """The spectrum of a data set's vectors: items.parquet, or the first of papers-*.parquet.
+
+    Raises InputError for a folder that has neither.
+    """
+    files = [folder / "items.parquet", *sorted(folder.glob("papers-*.parquet"))]
+    if found := [path for path in files if path.is_file()]:
+        return spectra.of_file(found[0])
+    raise InputError(f"{folder} has no items.parquet and no papers-*.parquet")
 
 
 class Synthetic:
-    """The records of `arxiv_like`: so many, of a seed; their vectors are `Simulated`'s."""
+    """The records of a twin; their vectors are `Simulated`'s."""
 
     name = SYNTHETIC
 
-    def __init__(self, rows: int, dimensions: int, seed: int) -> None:
-        self.rows, self.dimensions, self.seed = rows, dimensions, seed
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
 
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "rows": self.rows, "dimensions": self.dimensions}
+        return {"name": self.name, **self.twin.identity()}
 
     def read(self, after: int = 0) -> Iterator[Raw | Broken]:
         row = 0
-        for batch in arxiv_like.batches(self.rows, self.dimensions, self.seed):
+        for batch in self.twin.batches():
             skipped = min(max(after - row, 0), batch.num_rows)
-            records = arxiv_like.as_records(batch.slice(skipped))
-            for number, fields in enumerate(records.to_pylist(), start=row + skipped + 1):
+            records = arxiv_like.as_records(batch).slice(skipped).to_pylist()
+            for number, fields in enumerate(records, start=row + skipped + 1):
                 yield Raw(number, fields)
             row += batch.num_rows
 
 
 class Simulated:
-    """The vectors that belong to the records of `arxiv_like`, which texts have no part in."""
+    """The vectors that belong to the records of a twin, which texts have no part in."""
 
     name = SIMULATED
 
-    def __init__(self, rows: int, dimensions: int, seed: int) -> None:
-        self.rows, self.dimensions, self.seed = rows, dimensions, seed
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
 
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "rows": self.rows, "dimensions": self.dimensions}
+        return {"name": self.name, **self.twin.identity()}
 
     def documents(
         self,
@@ -68,7 +104,7 @@ class Simulated:
             wanted = pq.read_table(source, columns=["id"])["id"].to_pylist()
             rows = [_next(stream, key) for key in wanted]
             if not path.exists():
-                kind = pa.list_(pa.field("element", pa.float32()), self.dimensions)
+                kind = pa.list_(pa.field("element", pa.float32()), self.twin.dimensions)
                 flat = pa.array(np.concatenate(rows))
                 column = pa.FixedSizeListArray.from_arrays(flat, type=kind)
                 run_files.write_table(path, pa.table({"embedding": column}))
@@ -77,7 +113,9 @@ class Simulated:
         return made
 
     def asked(self, count: int) -> pa.Table | None:
-        return arxiv_like.queries(count, self.dimensions, self.seed).replace_schema_metadata(None)
+        twin = self.twin
+        made = arxiv_like.queries(count, twin.dimensions, twin.seed, twin.spectrum)
+        return made.replace_schema_metadata(None)
 
     def queries(self, texts: Sequence[str]) -> Floats:
         raise InputError(
@@ -85,11 +123,10 @@ class Simulated:
         )
 
     def _vectors(self) -> Iterator[tuple[str, Floats]]:
-        for batch in arxiv_like.batches(self.rows, self.dimensions, self.seed):
+        for batch in self.twin.batches():
             flat = np.asarray(batch.column("embedding").flatten())
-            yield from zip(
-                batch.column("id").to_pylist(), flat.reshape(-1, self.dimensions), strict=True
-            )
+            vectors = flat.reshape(-1, self.twin.dimensions)
+            yield from zip(batch.column("id").to_pylist(), vectors, strict=True)
 
 
 def _next(stream: Iterator[tuple[str, Floats]], key: str) -> Floats:

@@ -15,12 +15,12 @@ from fanns.cli_options import NOT_NEEDED, progress, quiet_option, say
 
 if TYPE_CHECKING:
     from fanns.datasets.arxiv_records import Source
+    from fanns.datasets.arxiv_synthetic import Twin
     from fanns.datasets.vector_makers import VectorMaker
 
 SYNTHETIC_ROWS = 20_000
 TEXTS = ("title-abstract", "abstract", "title")
 LAYOUTS = ("arxiv-for-fanns",)
-SIMULATED_DIMENSIONS = 384
 # Options that say how texts are encoded.
 ENCODING = (
     "document_prompt",
@@ -92,7 +92,13 @@ def dataset() -> None:
     type=click.IntRange(min=1),
     help="Cut vectors to the first so many (Matryoshka); of simulated ones, how many (384).",
 )
+@click.option("--no-normalize", is_flag=True, help="Leave vectors as long as the model makes them.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@click.option(
+    "--like",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Data set whose vectors' spectrum simulated ones take; the card compares the two.",
+)
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -154,6 +160,7 @@ def arxiv(
     if not named:
         raise click.UsageError("missing option --source: a file, a folder, a URL or synthetic")
     encoding = {name: options.pop(name) for name in ENCODING}
+    encoding["normalize"] = False if options.pop("no_normalize") else None
     started = time.perf_counter()
     found, maker = _origin(named, model, output / WORK, pause, cache, options, encoding)
     settings = Settings(tuple(found), output, memory_limit=parse_size(memory_limit), **options)
@@ -182,18 +189,31 @@ def _origin(
 
     twin = [name for name in named if name.partition(":")[0] == "synthetic"]
     if not twin:
+        if options["like"] is not None:
+            raise click.UsageError("--like is for simulated papers: --source synthetic")
         return arxiv_sources.find(named, work, pause), _encoder(model, cache, encoding)
     if len(named) > 1:
         raise click.UsageError("synthetic stands alone: give no other source beside it")
-    rows = options["limit"] or SYNTHETIC_ROWS
-    if given := twin[0].partition(":")[2]:
-        if not given.isdecimal() or int(given) == 0:
-            raise click.UsageError(f"{twin[0]}: expected synthetic:ROWS, a whole number above 0")
-        rows = int(given)
-    size = (rows, encoding["dimensions"] or SIMULATED_DIMENSIONS, options["seed"])
+    papers = _twin(twin[0], options, encoding["dimensions"] if model is None else None)
     if model is None:
-        return [Synthetic(*size)], Simulated(*size)
-    return [Synthetic(*size)], _encoder(model, cache, encoding)
+        return [Synthetic(papers)], Simulated(papers)
+    return [Synthetic(papers)], _encoder(model, cache, encoding)
+
+
+def _twin(name: str, options: dict[str, Any], dimensions: int | None) -> Twin:
+    """The simulated papers of synthetic, or synthetic:ROWS."""
+    from fanns.datasets.arxiv_synthetic import DIMENSIONS, Twin, spectrum_of
+
+    rows = options["limit"] or SYNTHETIC_ROWS
+    if given := name.partition(":")[2]:
+        if not given.isdecimal() or int(given) == 0:
+            raise click.UsageError(f"{name}: expected synthetic:ROWS, a whole number above 0")
+        rows = int(given)
+    like = options["like"]
+    spectrum = None if like is None else spectrum_of(like)
+    if dimensions is None:
+        dimensions = DIMENSIONS if spectrum is None else spectrum.dimensions
+    return Twin(rows, dimensions, options["seed"], spectrum)
 
 
 def _encoder(model: str | None, cache: Path | None, encoding: dict[str, Any]) -> VectorMaker:

@@ -66,3 +66,9 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> Path:
 def write_snapshot(path: Path, rows: int) -> Path:
     """A snapshot of so many whole records."""
     return write_lines(path, (json_line(snapshot_record(n)) for n in range(rows)))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """The content of every file in a folder, by its name there."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

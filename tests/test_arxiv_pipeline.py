@@ -16,10 +16,10 @@ import pytest
 from fanns.datasets import arxiv_pipeline, arxiv_sources, data_card, dataset
 from fanns.datasets.arxiv_attributes import ATTRIBUTES, THE_ELEVEN
 from fanns.datasets.arxiv_pipeline import WORK, Settings
-from fanns.datasets.arxiv_synthetic import Simulated, Synthetic
+from fanns.datasets.arxiv_synthetic import Simulated, Synthetic, Twin
 from fanns.datasets.vector_makers import Encoded
 from fanns.errors import InputError, StorageError
-from tests.arxiv_files import json_line, snapshot_record, write_lines, write_snapshot
+from tests.arxiv_files import json_line, snapshot_record, tree, write_lines, write_snapshot
 from tests.encoder_models import FakeEncoder
 from tests.oai_server import raw_record, serving
 
@@ -65,12 +65,6 @@ def make(asked: Settings, encoder: FakeEncoder | None = None) -> list[str]:
     said: list[str] = []
     arxiv_pipeline.make(asked, Encoded(encoder or FakeEncoder()), said.append)
     return said
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """The content of every file in a folder, by its name there."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def texts_of(items: pa.Table) -> list[str]:
@@ -296,7 +290,6 @@ def test_queries_of_a_file(snapshot: Path, tmp_path: Path) -> None:
     )
     assert "2 passed over, asked as queries" in make(asked)
     assert not set(ids) & set(dataset.read(tmp_path / "second").items["id"].to_pylist())
-    file.write_text("other queries\n", encoding="utf-8")
 
 
 def test_texts_to_embed(snapshot: Path, tmp_path: Path) -> None:
@@ -329,10 +322,11 @@ def test_a_limit_asks_for_no_more_pages_than_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_synthetic_twin(tmp_path: Path) -> None:
+    twin = Twin(300, 32, seed=7)
     asked = Settings(
-        (Synthetic(300, 32, 7),), tmp_path / "out", seed=7, queries=10, depth=5, shard_rows=128
+        (Synthetic(twin),), tmp_path / "out", seed=7, queries=10, depth=5, shard_rows=128
     )
-    arxiv_pipeline.make(asked, Simulated(300, 32, 7), lambda _: None)
+    arxiv_pipeline.make(asked, Simulated(twin), lambda _: None)
     found = dataset.read(asked.output)
     assert found.items.num_rows == 300 and found.vectors().shape == (300, 32)
     assert found.items.schema.metadata[b"fanns.vectors"] == b"simulated"

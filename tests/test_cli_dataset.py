@@ -1,8 +1,11 @@
 """`fanns dataset arxiv`: options, what it says, and its output built and queried by text."""
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from fanns import cli_dataset
 from fanns.cli import FAILED, USAGE, run
 from fanns.datasets import arxiv_base, arxiv_output, data_card, dataset
 from fanns.datasets.arxiv_attributes import ATTRIBUTES
-from tests.arxiv_files import json_line, snapshot_record, write_lines
+from tests.arxiv_files import json_line, snapshot_record, tree, write_lines
 from tests.encoder_models import tiny_bert
 
 pytest.importorskip("pylatexenc")
@@ -121,6 +124,39 @@ def test_simulated_papers(fanns: Fanns, no_figures: None, tmp_path: Path) -> Non
     assert fanns("build", out, "-o", index, "--calibration", "default")[0] == 0
     code, _, stderr = fanns("query", index, "--text", "anything")
     assert code == FAILED and "simulated" in stderr
+
+
+def processes(words: Sequence[Any], delays: Iterator[float]) -> int:
+    """Runs a command in processes of its own, killed after so many seconds each, until one ends by
+    itself; how many were killed.
+    """
+    killed = 0
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fanns", *map(str, words)], stderr=subprocess.PIPE, text=True
+        )
+        try:
+            _, stderr = process.communicate(timeout=next(delays))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+            continue
+        assert process.returncode == 0, stderr
+        return killed
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_no_trace(model: Path, tmp_path: Path) -> None:
+    """SIGKILL at any moment, from the first imports to the figures of the card."""
+    lines = (json_line(snapshot_record(n)) for n in range(4_000))
+    source = write_lines(tmp_path / "snapshot.json", lines)
+    words = ("dataset", "arxiv", "--source", source, "--model", model, "-q", "-o")
+    assert processes([*words, tmp_path / "whole"], itertools.repeat(600.0)) == 0
+    rng = np.random.default_rng(5)
+    delays = (5.0 * 1.3**n * rng.uniform(0.8, 1.2) for n in itertools.count())
+    assert processes([*words, tmp_path / "out"], delays) > 3
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
 @pytest.mark.slow
