@@ -101,18 +101,23 @@ def put_in_place(made: Path, output: Path) -> None:
         raise run_files.failure(f"write {output}", error) from error
 
 
-def check_free(output: Path, work: str, overwrite: bool) -> None:
-    """Raises InputError when the output holds a data set, without `overwrite`, or other files."""
+def check_free(output: Path, under_way: set[str], overwrite: bool) -> None:
+    """Raises InputError when the output holds a data set, without `overwrite`, or other files.
+
+    under_way: what a run has there until it ends.
+    """
     if not output.exists():
         return
     if not output.is_dir():
         raise InputError(f"{output} is a file: the output is a folder")
-    names = {path.name for path in output.iterdir()} - {work}
+    names = {path.name for path in output.iterdir()}
     if MANIFEST in names:
-        if not overwrite and not (output / work).exists():
+        if not overwrite and not names & under_way:
             raise InputError(f"{output} holds a data set: choose another output, or --overwrite")
-    elif names - OWN:
-        raise InputError(f"{output} holds other files, {min(names)}: choose an empty folder")
+    elif names - OWN - under_way:
+        raise InputError(
+            f"{output} holds other files, {min(names - OWN - under_way)}: choose an empty folder"
+        )
 
 
 def _plain(schema: pa.Schema) -> list[pa.Field]:

@@ -15,8 +15,9 @@ settings gives the same bytes as one that was not. What depends on the time or t
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from fanns.errors import InputError
 
@@ -44,7 +46,7 @@ from .arxiv_snapshot import digest
 from .ground_truth import DEPTH, MEMORY
 from .vector_makers import SIMULATED, VectorMaker
 
-WORK = "work"
+WORK, LOCK = "work", "work.lock"
 # Columns that the query sets filter by, and those of queries.parquet that they give.
 _FILTERED = (EM_COLUMN, R_COLUMN, EMIS_COLUMN)
 _RESERVED = ("set", "embedding", "where", "params", "matches")
@@ -94,13 +96,33 @@ def make(settings: Settings, maker: VectorMaker, say: Say, report: Report | None
     work of a run with other settings; StorageError where something cannot be written.
     """
     run = _Run(settings, maker, say, report)
-    run.begin()
-    made = run.work / "made"
-    if not (run.work / arxiv_output.READY).exists():
-        run.write(made)
-    arxiv_output.put_in_place(made, settings.output)
-    shutil.rmtree(run.work)
+    run.look()
+    with _alone(settings.output):
+        run.begin()
+        made = run.work / "made"
+        if not (run.work / arxiv_output.READY).exists():
+            run.write(made)
+        arxiv_output.put_in_place(made, settings.output)
+        shutil.rmtree(run.work)
     return settings.output
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """No other run on this output meanwhile. Raises InputError when there is one."""
+    lock = FileLock(output / LOCK, timeout=0)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another run is under way in {output}: wait for it to end") from error
+    except OSError as error:
+        raise run_files.failure(f"make {output}", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (output / LOCK).unlink(missing_ok=True)
 
 
 class _Run:
@@ -112,26 +134,30 @@ class _Run:
         self.settings, self.maker, self.say, self.report = settings, maker, say, report
         self.work = settings.output / WORK
         self.own_queries: pa.Table | None = None
+        self.told: dict[str, Any] = {}
 
-    def begin(self) -> None:
-        """Looks at all that the run depends on, and marks its folder."""
+    def look(self) -> None:
+        """Looks at all that the run depends on, before anything is written."""
         asked = self.settings
         if asked.query_file is not None:
             self.own_queries = arxiv_queries.from_file(asked.query_file, asked.queries)
-        arxiv_output.check_free(asked.output, WORK, asked.overwrite)
-        told = self._stamp()
+        arxiv_output.check_free(asked.output, {WORK, LOCK}, asked.overwrite)
+        self.told = self._stamp()
+
+    def begin(self) -> None:
+        """Marks the run's folder, or sees that it is the one to go on with."""
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
+            self.work.mkdir(exist_ok=True)
         except OSError as error:
             raise run_files.failure(f"make {self.work}", error) from error
         try:
-            run_files.stamp(self.work, told)
+            run_files.stamp(self.work, self.told)
         except InputError:
-            if not asked.overwrite:
+            if not self.settings.overwrite:
                 raise
             shutil.rmtree(self.work)
             self.work.mkdir()
-            run_files.stamp(self.work, told)
+            run_files.stamp(self.work, self.told)
 
     def write(self, made: Path) -> None:
         """All stages, up to a whole data set in the folder `made`."""

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from fanns.datasets import arxiv_pipeline, arxiv_sources, data_card, dataset
 from fanns.datasets.arxiv_attributes import ATTRIBUTES, THE_ELEVEN
@@ -226,6 +227,20 @@ def test_overwriting_leaves_nothing_of_before(snapshot: Path, whole: Path, tmp_p
     make(settings(snapshot, tmp_path / "out", overwrite=True))
     left = {name: v for name, v in tree(whole).items() if not name.startswith("arxiv-for-fanns")}
     assert tree(first.output) == left
+
+
+def test_two_runs_at_once(snapshot: Path, tmp_path: Path) -> None:
+    asked = settings(snapshot, tmp_path / "out")
+
+    class Impatient(FakeEncoder):
+        def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            with pytest.raises(InputError, match="another run is under way"):
+                make(asked)
+            return super().queries(texts)
+
+    make(asked, Impatient())
+    assert dataset.verify(asked.output) == []
+    assert not list(asked.output.glob("work*"))
 
 
 def test_outputs_that_are_taken(snapshot: Path, tmp_path: Path) -> None:
