@@ -152,9 +152,12 @@ class SentenceEncoder:
     def _encode(self, encode: Any, texts: Sequence[str], prompt: str) -> Floats:
         if not len(texts):
             return np.empty((0, self.dimensions), np.float32)
-        made = encode(
-            list(texts), prompt=prompt, batch_size=self.batch, show_progress_bar=False
-        ).astype(np.float32, copy=False)[:, : self.dimensions]
+        # An empty text has no word, and a table of word vectors would give nothing; see
+        # static_embedding for what a blank has.
+        texts = [text or " " for text in texts]
+        made = encode(texts, prompt=prompt, batch_size=self.batch, show_progress_bar=False).astype(
+            np.float32, copy=False
+        )[:, : self.dimensions]
         _check_finite(made, texts)
         if not self._normalize:
             return np.ascontiguousarray(made)

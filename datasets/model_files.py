@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from os.path import isdir  # unlike pathlib's, False for names too long to exist
 from pathlib import Path
@@ -29,7 +30,7 @@ def open_model(name: str, *, dtype: str, device: str | None, trust_remote_code: 
     dtype is that of the transformer's layers. Raises InputError when there is no such model or it
     cannot be loaded, telling what to do; MissingDependencyError without sentence-transformers.
     """
-    library = _library()
+    library = sentence_transformers()
     import torch
 
     options: dict[str, Any] = {
@@ -116,15 +117,15 @@ def _bytes(values: Any) -> bytes:
     return bytes(values.view(torch.uint8).numpy().data)
 
 
-def _library() -> Any:
+def sentence_transformers() -> Any:
+    """The library, or MissingDependencyError."""
     try:
-        import sentence_transformers
+        return import_module("sentence_transformers")
     except ImportError as error:
         raise MissingDependencyError(
             "text encoders need sentence-transformers: pip install sentence-transformers "
             "(fanns's extras `text` and `datasets`)"
         ) from error
-    return sentence_transformers
 
 
 def _opened(library: Any, name: str, options: dict[str, Any], local_files_only: bool) -> Any:
