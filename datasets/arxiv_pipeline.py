@@ -162,6 +162,7 @@ class _Run:
     def write(self, made: Path) -> None:
         """All stages, up to a whole data set in the folder `made`."""
         asked, folder = self.settings, self.work
+        made.mkdir(exist_ok=True)
         reading = self._records()
         held = 0 if self._given() else arxiv_base.queries_of(reading.rows, asked.queries)
         base = arxiv_base.split(reading, folder, held, asked.seed, self.report)
@@ -224,7 +225,6 @@ class _Run:
         self, base: arxiv_base.Base, shards: list[Path], queries: pa.Table, made: Path
     ) -> None:
         asked, targets = self.settings, [made / "queries.parquet", made / "truth.parquet"]
-        made.mkdir(exist_ok=True)
         if all(path.exists() for path in targets):
             return
         names = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from . import embedding
-from .encoders import Encoder
+from . import embedding, static_embedding
+from .encoders import Encoder, load
+from .static_embedding import Training
 
-SIMULATED = "simulated"
+SIMULATED, STATIC = "simulated", "static"
 STAGE = "vectors"
 Floats = NDArray[np.float32]
 Texts = Callable[[pa.Table], list[str]]
@@ -83,3 +85,50 @@ class Encoded:
 
     def queries(self, texts: Sequence[str]) -> Floats:
         return self.encoder.queries(texts)
+
+
+class Trained:
+    """The vectors of word vectors that are trained on the papers themselves (`static_embedding`).
+
+    folder: where the encoder is saved. called: what manifests and indexes record, for it lies
+    elsewhere in the end. options: as `encoders.load` takes them.
+    """
+
+    def __init__(
+        self, folder: Path, called: str, training: Training, options: Mapping[str, Any]
+    ) -> None:
+        self.folder, self.called = folder, called
+        self.training, self.options = training, dict(options)
+        self._encoded: Encoded | None = None
+
+    @property
+    def name(self) -> str:
+        return self._opened().name
+
+    def identity(self) -> dict[str, Any]:
+        options = {key: value for key, value in self.options.items() if value is not None}
+        return {"name": STATIC, **asdict(self.training), **options}
+
+    def documents(
+        self,
+        shards: Sequence[Path],
+        text_of: Texts,
+        folder: Path,
+        say: Say,
+        report: Report | None = None,
+    ) -> list[Path]:
+        static_embedding.train(shards, text_of, self.folder, self.training, report=report)
+        return self._opened().documents(shards, text_of, folder, say, report)
+
+    def asked(self, count: int) -> pa.Table | None:
+        return None
+
+    def queries(self, texts: Sequence[str]) -> Floats:
+        return self._opened().queries(texts)
+
+    def _opened(self) -> Encoded:
+        """The encoder, once it is trained."""
+        if self._encoded is None:
+            made = load(str(self.folder), called=self.called, **self.options)
+            self._encoded = Encoded(made)
+        return self._encoded

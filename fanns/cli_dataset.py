@@ -191,13 +191,14 @@ def _origin(
     if not twin:
         if options["like"] is not None:
             raise click.UsageError("--like is for simulated papers: --source synthetic")
-        return arxiv_sources.find(named, work, pause), _encoder(model, cache, encoding)
+        found = arxiv_sources.find(named, work, pause)
+        return found, _encoder(model, work, cache, options["seed"], encoding)
     if len(named) > 1:
         raise click.UsageError("synthetic stands alone: give no other source beside it")
     papers = _twin(twin[0], options, encoding["dimensions"] if model is None else None)
     if model is None:
         return [Synthetic(papers)], Simulated(papers)
-    return [Synthetic(papers)], _encoder(model, cache, encoding)
+    return [Synthetic(papers)], _encoder(model, work, cache, options["seed"], encoding)
 
 
 def _twin(name: str, options: dict[str, Any], dimensions: int | None) -> Twin:
@@ -216,9 +217,19 @@ def _twin(name: str, options: dict[str, Any], dimensions: int | None) -> Twin:
     return Twin(rows, dimensions, options["seed"], spectrum)
 
 
-def _encoder(model: str | None, cache: Path | None, encoding: dict[str, Any]) -> VectorMaker:
+def _encoder(
+    model: str | None, work: Path, cache: Path | None, seed: int, encoding: dict[str, Any]
+) -> VectorMaker:
     from fanns.datasets.encoder_names import DEFAULT
     from fanns.datasets.encoders import load
-    from fanns.datasets.vector_makers import Encoded
+    from fanns.datasets.static_embedding import Training
+    from fanns.datasets.vector_makers import STATIC, Encoded, Trained
 
-    return Encoded(load(model or DEFAULT, **encoding), cache)
+    if model != STATIC:
+        return Encoded(load(model or DEFAULT, **encoding), cache)
+    dimensions = encoding.pop("dimensions")
+    size = {} if dimensions is None else {"dimensions": dimensions}
+    if given := [name for name in ("max_length", "dtype") if encoding[name] is not None]:
+        raise click.UsageError(f"--model static has no {given[0]}")
+    folder = work.parent / "encoder"
+    return Trained(work / "made" / "encoder", str(folder), Training(seed=seed, **size), encoding)

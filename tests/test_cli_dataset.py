@@ -126,6 +126,40 @@ def test_simulated_papers(fanns: Fanns, no_figures: None, tmp_path: Path) -> Non
     assert code == FAILED and "simulated" in stderr
 
 
+def test_word_vectors_of_the_papers_themselves(
+    fanns: Fanns, no_figures: None, tmp_path: Path
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    lines = (json_line(snapshot_record(n)) for n in range(200))
+    source = write_lines(tmp_path / "snapshot.json", lines)
+    out, index = tmp_path / "out", tmp_path / "papers.fanns"
+    words = ("dataset", "arxiv", "--source", source, "--model", "static", "--dimensions", 24)
+    code, _, stderr = fanns(*words, "-o", out)
+    assert code == 0, stderr
+    found = dataset.read(out)
+    assert found.vectors().shape[1] == 24
+    assert found.model is not None and found.model.startswith(f"{out / 'encoder'}?")
+    assert fanns("build", out, "-o", index, "--calibration", "default")[0] == 0
+    assert fanns("query", index, "--text", "quantum lattice", "-k", 2)[0] == 0
+    before = tree(out)
+    assert fanns(*words, "-o", out, "--overwrite")[0] == 0
+    assert tree(out) == before
+    code, _, stderr = fanns(*words, "--max-length", 9, "-o", tmp_path / "other")
+    assert code == USAGE and "static has no max_length" in stderr
+
+
+def test_a_twin_of_another_data_set(fanns: Fanns, no_figures: None, tmp_path: Path) -> None:
+    words = ("dataset", "arxiv", "--source", "synthetic:300", "--queries", 5)
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert fanns(*words, "--dimensions", 24, "-o", first)[0] == 0
+    code, _, stderr = fanns(*words, "--seed", 1, "--like", first, "-o", second)
+    assert code == 0, stderr
+    assert dataset.read(second).vectors().shape == (300, 24)
+    (tmp_path / "empty").mkdir()
+    code, _, stderr = fanns(*words, "--like", tmp_path / "empty", "-o", tmp_path / "third")
+    assert code == FAILED and "has no items.parquet" in stderr
+
+
 def processes(words: Sequence[Any], delays: Iterator[float]) -> int:
     """Runs a command in processes of its own, killed after so many seconds each, until one ends by
     itself; how many were killed.
