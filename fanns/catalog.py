@@ -367,7 +367,9 @@ class CatalogWriter:
         checksum = segment_checksum(segment.id, meta, files, arrays)
         connection.execute("INSERT INTO segment VALUES (?, ?, ?)", (segment.id, meta, checksum))
         for table, rows in (("file", files), ("array", arrays)):
-            places = ", ".join("?" * (1 + len(rows[0]))) if rows else ""
+            if not rows:
+                continue
+            places = ", ".join("?" * (1 + len(rows[0])))
             connection.executemany(
                 f"INSERT INTO {table} VALUES ({places})", [(segment.id, *row) for row in rows]
             )

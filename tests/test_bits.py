@@ -382,8 +382,10 @@ def test_the_build_option(bits: int, tmp_path: Path) -> None:
     assert made.search(array[9], 5, plan="scan").ids[0] == 9
     made.close()
     with fanns.open(path, mode="w") as writer:
-        writer.add({"v": array[:1_000] + 1})  # fewer are held by int8 codes alone
-        assert writer._snapshot.segments[1].meta["bits"] == bits
+        writer.add({"v": array[:1_000] + 1})  # so few are held by int8 codes alone
+        assert writer._snapshot.segments[1].meta["bits"] == 0
+        writer.add({"v": array[:4_500] + 2})
+        assert writer._snapshot.segments[-1].meta["bits"] == bits
         assert writer.info()["bits"] == bits
 
 

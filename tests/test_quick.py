@@ -294,7 +294,7 @@ def test_follows_add_and_close(table: pa.Table, queries: np.ndarray) -> None:
     made.add(more)
     for where, params in (("year = :y", {"y": 1}), (prepared, None)):
         after = agree(made, queries[0], N, where, params)
-        assert after.matches > before.matches and not isinstance(after, LineHits)
+        assert after.matches > before.matches
     agree(made, queries[:3], 4, "year = :y", {"y": fanns.each([1, 2, 3])})
     assert before.ids is before.ids and len(before.columns(["year"])) == len(before)
     made.close()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanns
+from fanns import adding
 from fanns.cli import cli
 from fanns.errors import CorruptIndexError, InputError
 from fanns.kernels.jit import frozen
@@ -315,7 +316,8 @@ def test_vectors_come_back_within_rounding(indexes: dict[str, fanns.Index]) -> N
 # --- an index's life -----------------------------------------------------------------------------
 
 
-def test_segments_have_bases_of_their_own(tmp_path: Path) -> None:
+def test_segments_have_bases_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "TAIL_ROWS", 1_000)  # else they are held as they come
     parts = [low_rank(1_100, 160, 24, seed=1), low_rank(1_100, 160, 30, seed=2)]
     parts.append(np.random.default_rng(3).standard_normal((1_100, 160)).astype(np.float32))
     path = tmp_path / "three.fanns"
