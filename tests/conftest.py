@@ -93,3 +93,15 @@ def arxiv_sample(arxiv_folder: Path) -> pa.Table:
 def arxiv_queries(arxiv_folder: Path) -> pa.Table:
     """1,000 other arXiv records, whose embedding is that of the title alone."""
     return pq.read_table(arxiv_folder / "queries.parquet")
+
+
+@pytest.fixture(scope="session")
+def gowalla() -> Path:
+    """train.txt and test.txt, one line a user: NGCF's and LightGCN's split of Gowalla."""
+    return data_folder("gowalla")
+
+
+@pytest.fixture(scope="session")
+def lastfm() -> Path:
+    """train.txt, valid.txt and test.txt, one line an interaction: LightGCN++'s split 7:1:2."""
+    return data_folder("lastfm")
