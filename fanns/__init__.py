@@ -1,5 +1,6 @@
 """Filtered vector search: one index for every filter, and answers that say what they are."""
 
+from fanns import stores
 from fanns.errors import FannsError
 from fanns.filters import col, each, ids, mask, param, predicate
 from fanns.hits import BatchHits, Hit, Hits
@@ -29,4 +30,5 @@ __all__ = [
     "open",
     "param",
     "predicate",
+    "stores",
 ]

@@ -27,19 +27,20 @@ VECTOR_TYPES = ("float32", "float16", "int8")
 class VectorStore(Protocol):
     """Where a segment's rows come from: written out (dense), or computed from a smaller table."""
 
-    kind: int
-    n: int
-    d: int
-    metric: int
+    @property
+    def kind(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def d(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
 
     def decode(self, rows: Array) -> npt.NDArray[np.float32]:
         """The vectors of some rows, as float32[len(rows), d]."""
 
     def arrays(self) -> dict[str, Array]:
-        """What to write down; `load` of the same class takes it back."""
-
-    @property
-    def nbytes(self) -> int: ...
+        """What to write down."""
 
 
 class DenseVectors:
