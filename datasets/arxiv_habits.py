@@ -17,6 +17,7 @@ CATEGORY_COUNTS = np.array([52_817, 29_941, 12_040, 3_786, 1_163, 216, 31, 6])
 COMMENTS_SHARE = 0.74216  # of the same paper
 DOI_SHARE = 0.45
 REVISED_SHARE = 0.38
+MOST_AUTHORS = 1_500
 COMMENTS_DRIFT = 0.1  # more in an archive's first papers, fewer in its last
 FIRST_DAY, MIGRATION_DAY, LAST_DAY = (
     int(np.datetime64(day).astype("datetime64[D]").astype(np.int64))
@@ -84,40 +85,64 @@ RETIRED = Habit(1992.5, 1999.5, 1.5, 1.8, 0.95, 0.2, 0.4, 0.6, 0.5)
 
 
 class Habits:
-    """The habits of archives whose shares of all papers are float64[a], fitted to the marginals."""
+    """The habits of categories, by their archives, fitted to the marginals.
 
-    def __init__(self, archives: list[str], shares: Doubles) -> None:
-        self.of = [HABITS.get(name, RETIRED) for name in archives]
-        self._begins = _days([h.begins for h in self.of]).clip(FIRST_DAY)
-        self._ends = _days([h.ends for h in self.of]).clip(None, LAST_DAY)
-        self._growth = self.column("growth")
-        self._comments = _fitted(self.column("comments"), shares, COMMENTS_SHARE)
-        self._revised = _fitted(self.column("revised"), shares, REVISED_SHARE)
-        self._doi = _fitted(self.column("doi"), shares, DOI_SHARE)
-        self._counts = np.cumsum(_counts(self.column("crossing"), shares), axis=1)
+    archives: of each category. shares float64[c]: of all papers, by primary category. variety: how
+    much categories differ from their archives (0: not at all); the same for every seed.
+    """
 
-    def column(self, name: str) -> Doubles:
-        """One habit of every archive, float64[a]."""
-        return np.array([getattr(habit, name) for habit in self.of], np.float64)
+    def __init__(self, archives: list[str], shares: Doubles, variety: float = 1.0) -> None:
+        self._of = [HABITS.get(name, RETIRED) for name in archives]
+        own = variety * np.random.default_rng(17).standard_normal((4, len(archives)))
+        self._begins = _days([h.begins for h in self._of]).clip(FIRST_DAY)
+        self._ends = _days([h.ends for h in self._of]).clip(None, LAST_DAY)
+        self._growth = self._column("growth")
+        self._pace = np.exp(0.5 * own[0])
+        self._typical = self._column("authors") + 0.2 * own[1]
+        self._spread, self._many = self._column("spread"), self._column("many")
+        comments = self._column("comments") + 0.1 * own[2]
+        self._comments = _fitted(comments, shares, COMMENTS_SHARE)
+        self._revised = _fitted(self._column("revised"), shares, REVISED_SHARE)
+        self._doi = _fitted(self._column("doi"), shares, DOI_SHARE)
+        crossing = self._column("crossing") * np.exp(1.0 * own[3])
+        self._counts = np.cumsum(_counts(crossing, shares), axis=1)
 
-    def counts(self, rng: np.random.Generator, archive: Ints) -> Ints:
+    def _column(self, name: str) -> Doubles:
+        """One habit of every category's archive, float64[c]."""
+        return np.array([getattr(habit, name) for habit in self._of], np.float64)
+
+    def counts(self, rng: np.random.Generator, primary: Ints) -> Ints:
         """Numbers of further categories, from 0 on, int64[n]."""
-        drawn = rng.random(len(archive))[:, None] > self._counts[archive, :-1]
+        drawn = rng.random(len(primary))[:, None] > self._counts[primary, :-1]
         return np.asarray(drawn.sum(axis=1), np.int64)
 
-    def submitted(self, rng: np.random.Generator, archive: Ints) -> tuple[Ints, Doubles]:
-        """Days since 1970, and the share of each archive's papers that came before, in [0, 1)."""
-        early = rng.random(len(archive))
-        begins, ends = self._begins[archive], self._ends[archive]
-        days = begins + (early ** (1.0 / self._growth[archive]) * (ends - begins + 1))
-        return days.astype(np.int64), early
+    def submitted(
+        self, rng: np.random.Generator, primary: Ints, home: Ints
+    ) -> tuple[Ints, Doubles]:
+        """Days since 1970, in the time of the primary category's archive and at the pace of the
+        home's subject, and a uniform number in [0, 1) that grows with them.
+        """
+        early = rng.random(len(primary))
+        begins, ends = self._begins[primary], self._ends[primary]
+        growth = self._growth[primary] * self._pace[home]
+        days = begins + (early ** (1.0 / growth) * (ends - begins + 1))
+        return np.minimum(days.astype(np.int64), LAST_DAY), early
+
+    def authors(self, rng: np.random.Generator, home: Ints) -> Ints:
+        """Numbers of authors, at most MOST_AUTHORS, int64[n]."""
+        count = len(home)
+        sizes = np.exp(rng.normal(self._typical[home], self._spread[home]))
+        many = rng.random(count) < self._many[home]
+        sizes = np.where(many, np.exp(rng.normal(4.5, 1.0, count)), sizes)
+        # Half up, so that the median of one to two authors is not always one.
+        return np.clip(sizes + 0.5, 1, MOST_AUTHORS).astype(np.int64)
 
     def revisions(
-        self, rng: np.random.Generator, archive: Ints, days: Ints
+        self, rng: np.random.Generator, primary: Ints, days: Ints
     ) -> tuple[pa.Array, pa.Array]:
         """Numbers of versions, and the date of the last one (null for papers never revised)."""
         count = len(days)
-        revised = rng.random(count) < self._revised[archive]
+        revised = rng.random(count) < self._revised[primary]
         versions = np.where(revised, 1 + rng.geometric(0.62, count), 1).astype(np.int16)
         lag = 1 + np.exp(rng.normal(4.9, 1.3, count)).astype(np.int64)
         # Dates of older revisions were lost in a migration: they pile up on its day.
@@ -125,10 +150,10 @@ class Habits:
         days32 = pa.array(updated.astype(np.int32), mask=~revised)
         return pa.array(versions), days32.cast(pa.date32())
 
-    def comments(self, rng: np.random.Generator, archive: Ints, early: Doubles) -> pa.Array:
+    def comments(self, rng: np.random.Generator, primary: Ints, early: Doubles) -> pa.Array:
         """Texts such as "12 pages, 3 figures"; null for about 26 %."""
-        count = len(archive)
-        share = self._comments[archive] + COMMENTS_DRIFT * (1.0 - 2.0 * early)
+        count = len(primary)
+        share = self._comments[primary] + COMMENTS_DRIFT * (1.0 - 2.0 * early)
         rows = np.flatnonzero(rng.random(count) < share)
         pages, figures = 4 + rng.geometric(0.06, count), rng.geometric(0.15, count) - 1
         minor = rng.integers(0, 4, count) == 0
@@ -144,11 +169,11 @@ class Habits:
         return pa.array(texts, pa.string())
 
     def references(
-        self, rng: np.random.Generator, archive: Ints, days: Ints
+        self, rng: np.random.Generator, primary: Ints, days: Ints
     ) -> tuple[pa.Array, pa.Array]:
         """DOIs under the test prefix 10.5555 and journal references, each null for about half."""
-        count = len(archive)
-        published = rng.random(count) < self._doi[archive]
+        count = len(primary)
+        published = rng.random(count) < self._doi[primary]
         told = published & (rng.random(count) < 0.9)
         numbers, volumes = rng.integers(0, 1 << 40, count), rng.integers(1, 400, count)
         years = (days.astype("datetime64[D]").astype("datetime64[Y]").astype(int) + 1971).tolist()
@@ -188,7 +213,7 @@ def _fitted(shares: Doubles, papers: Doubles, target: float) -> Doubles:
 
 
 def _counts(crossing: Doubles, shares: Doubles) -> Doubles:
-    """Shares float64[a, counts] of papers with 1, 2, ... categories, in each archive.
+    """Shares float64[c, counts] of papers with 1, 2, ... categories, by primary category.
 
     They grow by `crossing` from one count to the next, and are fitted to CATEGORY_COUNTS over all
     papers (iterative proportional fitting, Deming and Stephan 1940).

@@ -29,6 +29,7 @@ from fanns.errors import InputError, StorageError
 from . import vecs
 from .arxiv_attributes import THE_ELEVEN
 from .dataset import read_manifest, vectors
+from .parquet_files import streamed
 
 STAGE = "arxiv-for-fanns"
 UNFILTERED = "none"
@@ -131,7 +132,7 @@ def _items(
 ) -> Iterator[NDArray[np.floating[Any]]]:
     """The vectors of the items, block by block."""
     done = 0
-    with pq.ParquetFile(dataset / "items.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
+    with streamed(dataset / "items.parquet") as file:
         for batch in file.iter_batches(_ROWS, columns=["embedding"]):
             block = vectors(pa.Table.from_batches([batch]))
             yield _unit(block) if metric == "cosine" else block
@@ -152,7 +153,7 @@ def _unit(block: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 
 def _attributes(dataset: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(dataset / "items.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
+    with streamed(dataset / "items.parquet") as file:
         there = set(file.schema_arrow.names)
         names = [name for name in THE_ELEVEN if name in there]
         for batch in file.iter_batches(_ROWS, columns=names):

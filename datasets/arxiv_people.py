@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 POPULATION = 1_600_000
 PRODUCTIVE = 20  # one in so many writes more: half of all authorships are theirs
-MOST_AUTHORS = 1_500
 NULL_SHARE = 0.002  # papers without authors
 FIRST_SUBMITS, LAST_SUBMITS = 0.7, 0.2  # else another of the authors
 FIRST_NAMES = str.split(
@@ -40,25 +39,20 @@ Doubles = NDArray[np.float64]
 
 
 class People:
-    """The authors of every archive.
+    """The authors of every archive; shares float64[a] are those of all papers, by archive."""
 
-    shares float64[a]: of all papers, by archive. typical, spread, collaborations float64[a]: mean
-    and deviation of the logarithm of the number of authors, and the share of papers by hundreds.
-    """
-
-    def __init__(
-        self, shares: Doubles, typical: Doubles, spread: Doubles, collaborations: Doubles
-    ) -> None:
-        self._typical, self._spread, self._many = typical, spread, collaborations
+    def __init__(self, shares: Doubles) -> None:
         self._pools = np.maximum(30, (shares * POPULATION).astype(np.int64))
         self._first = np.cumsum(self._pools) - self._pools
 
-    def draw(self, rng: np.random.Generator, archive: Ints) -> tuple[pa.Array, pa.Array]:
-        """Authors (list<string>) and submitters (string) of papers of archives int64[n]; both are
-        null for few.
+    def draw(
+        self, rng: np.random.Generator, archive: Ints, sizes: Ints
+    ) -> tuple[pa.Array, pa.Array]:
+        """Authors (list<string>) and submitters (string) of papers of archives int64[n], by up to
+        `sizes` people each; both are null for few.
         """
         count = len(archive)
-        owner, author = self._authorships(rng, archive)
+        owner, author = self._authorships(rng, archive, sizes)
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
         known, place = np.unique(author, return_inverse=True)
         names = _names(known).take(pa.array(place))
@@ -70,15 +64,11 @@ class People:
         submitters = names.take(pa.array(_submitting(rng, offsets)))
         return lists, pc.if_else(absent, pa.scalar(None, pa.string()), submitters)
 
-    def _authorships(self, rng: np.random.Generator, archive: Ints) -> tuple[Ints, Ints]:
+    def _authorships(
+        self, rng: np.random.Generator, archive: Ints, sizes: Ints
+    ) -> tuple[Ints, Ints]:
         """Papers and their authors' numbers, flat, an author once a paper."""
-        count = len(archive)
-        sizes = np.exp(rng.normal(self._typical[archive], self._spread[archive]))
-        many = rng.random(count) < self._many[archive]
-        sizes = np.where(many, np.exp(rng.normal(4.5, 1.0, count)), sizes)
-        # Half up, so that the median of one to two authors is not always one.
-        sizes = np.clip(sizes + 0.5, 1, MOST_AUTHORS).astype(np.int64)
-        owner = np.repeat(np.arange(count), sizes)
+        owner = np.repeat(np.arange(len(archive)), sizes)
         where = archive[owner]
         among = np.where(rng.random(len(owner)) < 0.5, 1.0, 1.0 / PRODUCTIVE)
         # A density that falls with the root of the rank has ranks that grow with its square.

@@ -35,6 +35,7 @@ from . import (
     arxiv_output,
     arxiv_queries,
     arxiv_reading,
+    card_comparison,
     data_card,
     dataset,
     run_files,
@@ -142,6 +143,8 @@ class _Run:
         if asked.query_file is not None:
             self.own_queries = arxiv_queries.from_file(asked.query_file, asked.queries)
         arxiv_output.check_free(asked.output, {WORK, LOCK}, asked.overwrite)
+        if asked.like is not None:
+            card_comparison.check(asked.like)
         self.told = self._stamp()
 
     def begin(self) -> None:

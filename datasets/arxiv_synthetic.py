@@ -34,7 +34,11 @@ class Twin:
     spectrum: Spectrum | None = None
 
     def identity(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"rows": self.rows, "dimensions": self.dimensions}
+        found: dict[str, Any] = {
+            "edition": arxiv_like.EDITION,
+            "rows": self.rows,
+            "dimensions": self.dimensions,
+        }
         if self.spectrum is not None:
             shares = hashlib.sha256(self.spectrum.shares.tobytes()).hexdigest()
             found["spectrum"] = f"{shares[:16]} about {self.spectrum.mean:.6g}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fanns.errors import InputError
 
 from .arxiv_records import NEEDED, Broken, Raw, columns_of
 from .arxiv_snapshot import digest
+from .parquet_files import streamed
 
 BATCH = 4096  # rows
 
@@ -26,7 +26,7 @@ class ParquetTable:
         self.path = path
         self.name = path.name
         with _reported(path):
-            file = pq.ParquetFile(path)
+            file = streamed(path)
             self._groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._columns = [name for name in file.schema_arrow.names if columns_of([name])]
         if missing := [name for name in NEEDED if name not in columns_of(self._columns)]:
@@ -43,7 +43,7 @@ class ParquetTable:
         groups = [g for g, start in enumerate(starts) if start <= after and g < len(self._groups)]
         first = max(groups, default=0)  # the row group that holds row `after` + 1
         row = sum(self._groups[:first])
-        with _reported(self.path), pq.ParquetFile(self.path) as file:
+        with _reported(self.path), streamed(self.path) as file:
             wanted = list(range(first, len(self._groups)))
             for batch in file.iter_batches(BATCH, row_groups=wanted, columns=self._columns):
                 if row + batch.num_rows > after:

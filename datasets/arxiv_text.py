@@ -33,14 +33,14 @@ SENTENCES = """
 We V the J T of T in A
 In this paper we V J A and their T
 The T of T is shown to depend on the J A
-We V a J approach to T based on A
+We V J approaches to T based on A
 Our results suggest that T are J for a wide class of A
 Numerical simulations of A confirm the J behaviour of T
 It is well known that J A play a central role in T
 Using J T we V how A relate to T
 Here we V T with A and V several J applications to T
 The proposed method outperforms existing A on T
-We find a J relation between T and A
+We find J relations between T and A
 As a consequence we obtain J bounds on T for all A
 These findings are in good agreement with J A and T
 Recent work on T has raised questions about J A
@@ -50,7 +50,7 @@ TITLES = """
 On the J T of A
 Towards J T in A
 J T and A
-a J approach to T in A
+J approaches to T in A
 T and T in J A
 J A with T
 a note on J T

@@ -1,14 +1,16 @@
 """Vectors of simulated papers: a mixture of topics in a latent space, with a chosen spectrum.
 
-A paper has a home, one category out of a few hundred, and in it one of five subtopics of unequal
-size. Its latent point is the sum of its home's archive, its home, its subtopic, one of many narrow
-aspects that neighbouring papers share, and noise of its own. The covariance of this mixture is
-known exactly, so the map to vectors can whiten it and give each direction the variance that the
-wanted spectrum asks for (`spectrum.measure` takes one from any sample of vectors).
+A paper is at home in one category out of a few hundred, leans towards another one, and has there
+one of five subtopics of unequal size. Its latent point is a blend of both homes, its subtopic,
+four facets (a method, an object, ...) of unequal weight that it shares with others of its home,
+and noise of its own. The covariance of this mixture is known exactly, so the map to vectors can
+whiten it and give each direction the variance that the wanted spectrum asks for
+(`spectrum.measure` takes one from any sample of vectors).
 
-The spreads below were fitted to MiniLM embeddings of 100,000 arXiv abstracts: similarities of the
-1st, 10th and 100th neighbour, the neighbours' share of equal categories, and the variance that
-200 and 1,000 clusters explain.
+The numbers below were fitted to MiniLM embeddings of 100,000 arXiv abstracts: similarities of the
+1st to the 1,000th neighbour, the neighbours' share of equal categories, the variance that clusters
+explain, and how many of faiss's inverted lists, and of its graph's candidates, recall takes. With
+subtopics alone, without blends and weights, clusters are so crisp that one list is enough.
 """
 
 from __future__ import annotations
@@ -25,25 +27,39 @@ from .arxiv_topics import FIELDS, PAIRS, Category, field_of
 from .spectrum import Spectrum, model_shares
 
 SUBTOPICS = 5  # per category
-ASPECTS = 40  # that the papers of one subtopic are about
-ASPECT_POOL = 2048  # all aspects; distant subtopics share some
+FACETS, VALUES = 4, 20  # of a paper; values of a facet in one home
+POOL = 2048  # values of all facets; distant homes share some
 MOST_RANK = 1024  # of the default spectrum, as layers on top of 1,024 hidden units have it
 MEAN = 0.24  # length of the mean vector, where no spectrum was given
 OWN_HOME = 0.62  # papers whose home is their primary category; others are at home in another
-SUBTOPIC_SHARE, ASPECT_SHARE = 0.25, 0.25  # of the variance that homes leave
+LEANING = 0.55  # the most of a paper that belongs to its second home
+SUBTOPIC_SHARE, FACET_SHARE = 0.05, 0.2  # of the variance that homes leave; of one facet
+NOISE_SHARE = 1.0 - SUBTOPIC_SHARE - FACETS * FACET_SHARE
+MEAN_WEIGHT = 2.0 * math.sqrt(2.0) / 3.0  # of the root of a uniform number in [0, 2)
 SHIFT = 0.35  # of phrases, away from all documents
 PHRASE_NOISE = 0.15  # more variance that phrases have
+CHUNK = 4096  # rows made at a time, so that they stay in the processor's caches
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 class Subject(NamedTuple):
-    """What each of n papers is about: home category, subtopic and aspect, each int64[n]."""
+    """What each of n papers is about: home category, the one that it leans to and how far (the
+    share of variance, float32), subtopic, all [n]; values of facets int64[n, FACETS], and their
+    weights float32[n, FACETS].
+    """
 
     home: Ints
+    other: Ints
+    leaning: Floats
     subtopic: Ints
-    aspect: Ints
+    facets: Ints
+    weights: Floats
+
+    def rows(self, part: slice) -> Subject:
+        home, other, leaning, subtopic, facets, weights = (column[part] for column in self)
+        return Subject(home, other, leaning, subtopic, facets, weights)  # type: ignore[arg-type]
 
 
 class Space:
@@ -61,58 +77,81 @@ class Space:
         shares, mean = _wanted(dimensions, spectrum)
         self.dimensions, self.rank = dimensions, len(shares)
         self._share, self.affinity = _shares(categories), _affinity(categories)
-        # Where a paper is at home that is not at home in its primary category.
-        self._elsewhere = np.cumsum(_rows_to_one(self.affinity * self._share), axis=1)
-        self._subtopics = 1.0 / np.arange(1, SUBTOPICS + 1)
-        self._subtopics /= self._subtopics.sum()
-        self._aspects = np.arange(1, ASPECTS + 1) ** -0.5
-        self._aspects /= self._aspects.sum()
+        # Where a paper of each category belongs besides.
+        self._besides = _rows_to_one(self.affinity * self._share)
+        self._subtopic_share = _falling(SUBTOPICS, 1.0)
+        self._value_share = _falling(VALUES, 0.8)
         self._left = 1.0 - _home_shares(self.rank)
+        self._homes = _centres(rng, categories, self.rank)
         within = rng.standard_normal((len(categories), SUBTOPICS, self.rank))
-        within *= np.sqrt(self._left * SUBTOPIC_SHARE)
-        self._centres = _centres(rng, categories, self.rank) + within
-        self._pool = np.sqrt(self._left * ASPECT_SHARE) * rng.standard_normal(
-            (ASPECT_POOL, self.rank)
-        )
-        self._place = rng.integers(0, ASPECT_POOL, (len(categories), SUBTOPICS))
-        self._mixture(rng, shares, mean)
+        self._subtopics = within * np.sqrt(self._left * SUBTOPIC_SHARE)
+        pool = rng.standard_normal((POOL, self.rank))
+        self._pool = pool * np.sqrt(self._left * FACET_SHARE)
+        self._place = rng.integers(0, POOL, (FACETS, len(categories)))
+        self._map_to_vectors(rng, shares, mean)
 
-    def subjects(
-        self, rng: np.random.Generator, primary: Ints, second: Ints, own: float = OWN_HOME
-    ) -> Subject:
-        """Homes and so on of papers; `second` int64[n] is a category that each is listed in too,
-        its primary one where there is none. own: the share that is at home in the primary one.
+    def subjects(self, rng: np.random.Generator, primary: Ints, second: Ints) -> Subject:
+        """What papers are about; `second` int64[n] is a category that each is listed in too, its
+        primary one where there is none.
         """
         count = len(primary)
-        flat = (self._elsewhere + np.arange(len(self._elsewhere))[:, None]).reshape(-1)
-        drawn = np.searchsorted(flat, primary + rng.random(count) * 0.999999, side="right")
-        other = np.where(second == primary, drawn % len(self._share), second)
-        home = np.where(rng.random(count) < own, primary, other)
-        subtopic = np.searchsorted(np.cumsum(self._subtopics)[:-1], rng.random(count))
-        rank = np.searchsorted(np.cumsum(self._aspects)[:-1], rng.random(count))
-        return Subject(home, subtopic, (self._place[home, subtopic] + rank) % ASPECT_POOL)
+        other = np.where(second == primary, self._elsewhere(rng, primary), second)
+        home = np.where(rng.random(count) < OWN_HOME, primary, other)
+        rank = np.searchsorted(
+            np.cumsum(self._value_share)[:-1], rng.random((count, FACETS)), side="right"
+        )
+        return Subject(
+            home,
+            self._elsewhere(rng, home),
+            rng.uniform(0.0, LEANING, count).astype(np.float32),
+            np.searchsorted(np.cumsum(self._subtopic_share)[:-1], rng.random(count), side="right"),
+            (self._place[:, home].T + rank) % POOL,
+            np.sqrt(rng.uniform(0.0, 2.0, (count, FACETS))).astype(np.float32),
+        )
 
     def documents(self, rng: np.random.Generator, subject: Subject) -> Floats:
         """Unit vectors float32[n, d] of papers."""
-        return _unit(self._noisy(rng, subject, 1.0) @ self._map + self._off)
+        return self._vectors(rng, subject, 1.0, self._off)
 
     def phrases(self, rng: np.random.Generator, subject: Subject) -> Floats:
         """Unit vectors float32[n, d] of short phrases about the same: farther from any paper, and
         all shifted in one direction, as embeddings of phrases are from those of abstracts.
         """
-        left = 1.0 - SUBTOPIC_SHARE - ASPECT_SHARE
-        wide = self._noisy(rng, subject, math.sqrt((left + PHRASE_NOISE) / left))
-        return _unit(wide @ self._map + (self._off + self._shift))
+        wide = math.sqrt((NOISE_SHARE + PHRASE_NOISE) / NOISE_SHARE)
+        return self._vectors(rng, subject, wide, self._off + self._shift)
 
-    def _noisy(self, rng: np.random.Generator, subject: Subject, times: float) -> Floats:
+    def _elsewhere(self, rng: np.random.Generator, category: Ints) -> Ints:
+        """For each category int64[n] another one, by affinity."""
+        rows = np.cumsum(self._besides, axis=1)
+        # One sorted line of all rows, each in an interval of its own.
+        line = (rows / rows[:, -1:] + np.arange(len(rows))[:, None]).reshape(-1)
+        place = np.searchsorted(line, category + rng.random(len(category)), side="right")
+        return np.asarray(np.minimum(place - category * len(rows), len(rows) - 1))
+
+    def _vectors(
+        self, rng: np.random.Generator, subject: Subject, times: float, off: Floats
+    ) -> Floats:
+        made = np.empty((len(subject.home), self.dimensions), np.float32)
+        for start in range(0, len(made), CHUNK):
+            part = subject.rows(slice(start, start + CHUNK))
+            np.matmul(self._points(rng, part, times), self._map, out=made[start : start + CHUNK])
+        made += off
+        return _unit(made)
+
+    def _points(self, rng: np.random.Generator, subject: Subject, times: float) -> Floats:
         """Latent points float32[n, rank]."""
         points = rng.standard_normal((len(subject.home), self.rank), np.float32)
         points *= self._noise * np.float32(times)
-        points += self._centres32[subject.home, subject.subtopic]
-        points += self._pool32[subject.aspect]
+        points += np.sqrt(1 - subject.leaning)[:, None] * self._homes32[subject.home]
+        points += np.sqrt(subject.leaning)[:, None] * self._homes32[subject.other]
+        points += self._subtopics32[subject.home, subject.subtopic]
+        for facet in range(FACETS):
+            values = self._pool32[subject.facets[:, facet]]
+            values *= subject.weights[:, facet, None]
+            points += values
         return points
 
-    def _mixture(self, rng: np.random.Generator, shares: Doubles, mean: float) -> None:
+    def _map_to_vectors(self, rng: np.random.Generator, shares: Doubles, mean: float) -> None:
         """The map of latent points to vectors, and where it puts their mean."""
         centre, covariance = self._moments()
         values, directions = np.linalg.eigh(covariance)
@@ -125,27 +164,56 @@ class Space:
         self._map = to_vectors.astype(np.float32)
         self._off = (mean * common - centre @ to_vectors).astype(np.float32)
         self._shift = (SHIFT * shift).astype(np.float32)
-        left = self._left * (1.0 - SUBTOPIC_SHARE - ASPECT_SHARE)
-        self._noise = np.sqrt(left).astype(np.float32)
-        self._centres32 = self._centres.astype(np.float32)
+        self._noise = np.sqrt(self._left * NOISE_SHARE).astype(np.float32)
+        self._homes32 = self._homes.astype(np.float32)
+        self._subtopics32 = self._subtopics.astype(np.float32)
         self._pool32 = self._pool.astype(np.float32)
 
     def _moments(self) -> tuple[Doubles, Doubles]:
-        """Mean [rank] and covariance [rank, rank] of latent points, exactly."""
-        away = self._share @ _rows_to_one(self.affinity * self._share)
-        homes = OWN_HOME * self._share + (1.0 - OWN_HOME) * away
-        weights = (homes[:, None] * self._subtopics).reshape(-1)
-        places = (self._place.reshape(-1, 1) + np.arange(ASPECTS)) % ASPECT_POOL
-        usual = np.einsum("ijk,j->ik", self._pool[places], self._aspects)
-        points = self._centres.reshape(-1, self.rank) + usual
-        centre = weights @ points
-        often = np.bincount(
-            places.reshape(-1), np.outer(weights, self._aspects).reshape(-1), ASPECT_POOL
-        )
-        covariance = (points.T * weights) @ points - np.outer(centre, centre)
-        covariance += (self._pool.T * often) @ self._pool - (usual.T * weights) @ usual
-        noise = self._left * (1.0 - SUBTOPIC_SHARE - ASPECT_SHARE)
-        return centre, covariance + np.diag(noise)
+        """Mean [rank] and covariance [rank, rank] of latent points, exactly.
+
+        Given its home, a paper's blend, subtopic, facets and noise are independent: the covariance
+        is that of the homes' means, and the mean of those within homes.
+        """
+        weights = OWN_HOME * self._share + (1.0 - OWN_HOME) * (self._share @ self._besides)
+        second = self._besides @ self._homes
+        lean = (np.arange(4096) + 0.5) / 4096 * LEANING
+        first_root, second_root = np.sqrt(1.0 - lean).mean(), np.sqrt(lean).mean()
+        blend = first_root * self._homes + second_root * second
+        squares = (1.0 - lean.mean()) * _square(self._homes, weights)
+        squares += lean.mean() * _square(self._homes, weights @ self._besides)
+        crossed = np.sqrt(lean * (1.0 - lean)).mean() * (self._homes.T * weights) @ second
+        covariance = squares + crossed + crossed.T - _square(blend, weights)
+        usual = np.einsum("ijk,j->ik", self._subtopics, self._subtopic_share)
+        often = np.outer(weights, self._subtopic_share).reshape(-1)
+        covariance += _square(self._subtopics.reshape(-1, self.rank), often)
+        covariance -= _square(usual, weights)
+        means = blend + usual
+        for places in self._place:
+            values = (places[:, None] + np.arange(VALUES)) % POOL
+            of_home = np.einsum("ijk,j->ik", self._pool[values], self._value_share) * MEAN_WEIGHT
+            share = np.outer(weights, self._value_share).reshape(-1)
+            covariance += _square(self._pool, _counted(values, share))
+            covariance -= _square(of_home, weights)
+            means += of_home
+        centre = weights @ means
+        covariance += _square(means, weights) - np.outer(centre, centre)
+        return centre, covariance + np.diag(self._left * NOISE_SHARE)
+
+
+def _square(rows: Doubles, weights: Doubles) -> Doubles:
+    """The weighted sum of x x^T over rows."""
+    return np.asarray((rows.T * weights) @ rows)
+
+
+def _counted(values: Ints, weights: Doubles) -> Doubles:
+    return np.asarray(np.bincount(values.reshape(-1), weights, POOL), np.float64)
+
+
+def _falling(count: int, power: float) -> Doubles:
+    """Shares that fall with a power of their rank."""
+    shares = np.arange(1, count + 1) ** -power
+    return np.asarray(shares / shares.sum())
 
 
 def _wanted(dimensions: int, spectrum: Spectrum | None) -> tuple[Doubles, float]:
@@ -167,7 +235,7 @@ def _home_shares(rank: int) -> Doubles:
 
 
 def _centres(rng: np.random.Generator, categories: tuple[Category, ...], rank: int) -> Doubles:
-    """Centres [categories, 1, rank]: field, archive and category; archives fill few directions."""
+    """Centres [categories, rank]: field, archive and category; archives fill few directions."""
     archives = sorted({c.archive for c in categories})
     fields = list(FIELDS)
     archive = np.array([archives.index(c.archive) for c in categories])
@@ -177,7 +245,7 @@ def _centres(rng: np.random.Generator, categories: tuple[Category, ...], rank: i
     centres = np.sqrt(0.3 * broad) * rng.standard_normal((len(fields), rank))[field]
     centres += np.sqrt(0.7 * broad) * rng.standard_normal((len(archives), rank))[archive]
     centres += np.sqrt(between - broad) * rng.standard_normal((len(categories), rank))
-    return np.asarray(centres[:, None, :])
+    return np.asarray(centres)
 
 
 def _shares(categories: tuple[Category, ...]) -> Doubles:

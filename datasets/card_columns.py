@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import card_figures as figures
 from .card_text import number, percent, table
+from .parquet_files import streamed
 
 SHOWN = 20  # values of a column that are listed
 # Texts, of which the length is told: these, and strings that are long and mostly different.
@@ -46,7 +47,7 @@ class Column:
 
 def read(path: Path) -> list[Column]:
     """All columns but vectors, read one by one."""
-    with pq.ParquetFile(path) as file:
+    with streamed(path) as file:
         fields = [f for f in file.schema_arrow if not pa.types.is_fixed_size_list(f.type)]
         return [_column(file, field) for field in fields]
 

@@ -1,6 +1,7 @@
 """The data card of a data set: card.md and its figures, from what the folder holds.
 
-Everything is measured on the files themselves. The same files give the same bytes.
+Everything is measured on the files themselves. The same files give the same bytes, but for the
+comparison with another data set, which measures speeds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import card_columns, card_spectrum, dataset
+from . import (
+    card_columns,
+    card_comparison,
+    card_published,
+    card_queries,
+    card_spectrum,
+    dataset,
+)
 from .card_text import table
 
 CARD, FIGURES = "card.md", "figures"
@@ -36,22 +44,28 @@ def write_card(
         omitted: attributes that the source could not give, and why.
         notes: facts for the head of the card, such as how many records were broken.
         reference: the folder of another data set, or one of papers-*.parquet, that this one should
-            look like: they are compared.
+            look like: they are compared, partly by the clock.
         report: gets STAGE, parts done and parts in all.
 
     Queries are told apart by the column `set` of queries.parquet, and their selectivity is its
     column `matches` over the rows. Old figures are replaced. Raises DatasetError where the folder
     is no data set, InputError for a reference that cannot be read, MissingDependencyError without
-    the extra `datasets`.
+    the extra `datasets` or, for a reference, faiss.
     """
     place = Path(folder)
     manifest = dataset.read_manifest(place)
+    if reference is not None:
+        card_comparison.check(Path(reference))
     pictures = place / f"{FIGURES}.partial"
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
     heading = title or str(manifest.get("source") or "A data set")
     parts = [f"# {heading}\n\n{_facts(place, manifest, notes)}"]
     steps = _steps(place, pictures, omitted or {})
+    if reference is not None:
+        steps["Beside another data set"] = lambda: card_comparison.section(
+            place, Path(reference), pictures, FIGURES
+        )
     for done, (name, step) in enumerate(steps.items()):
         if report is not None:
             report(STAGE, done, len(steps))
@@ -70,10 +84,13 @@ def _steps(place: Path, pictures: Path, omitted: Mapping[str, str]) -> dict[str,
     """The sections by their headings, in their order."""
     items = place / "items.parquet"
     columns = card_columns.read(items)
+    rows = columns[0].rows if columns else 0
     return {
         "Attributes": lambda: card_columns.overview(columns) + _omitted(omitted),
         "Histograms": lambda: card_columns.details(columns, pictures, FIGURES),
         "Correlation of attributes": lambda: card_columns.correlations(columns, pictures, FIGURES),
+        "Beside the published data set": lambda: card_published.section(items),
+        "Queries and filters": lambda: card_queries.section(place, rows, pictures, FIGURES),
         "Spectrum": lambda: card_spectrum.section(items, pictures, FIGURES),
     }
 

@@ -22,6 +22,7 @@ from fanns.errors import InputError, StorageError
 
 from . import vector_cache
 from .encoders import Encoder
+from .parquet_files import streamed
 from .vector_cache import VectorCache, key_of
 
 STAGE = "embeddings"
@@ -150,7 +151,7 @@ def _embed_shard(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
-            pq.ParquetFile(source) as file,
+            streamed(source) as file,
             pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer,
         ):
             for batch in file.iter_batches(window):

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from fanns.errors import InputError
 
+from .parquet_files import streamed
+
 SAMPLE = 50_000  # rows that a spectrum is measured on, where memory allows
 SAMPLE_BYTES = 400 << 20  # of float32: 25,600 rows of 4,096 dimensions
 # What float32 sums of a few thousand products leave in a direction that should be empty, in units
@@ -123,10 +125,16 @@ def sample(
     the file has no such column of fixed-size lists.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with streamed(path) as file:
             return _sample(file, Path(path), column, rows, seed)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def most_rows(file: pq.ParquetFile, column: str) -> int:
+    """How many of a file's rows a sample can have."""
+    dimensions = int(file.schema_arrow.field(column).type.list_size)
+    return min(int(file.metadata.num_rows), max(1, SAMPLE_BYTES // (4 * dimensions)))
 
 
 def sample_rows(total: int, wanted: int, seed: int) -> NDArray[np.int64]:
@@ -143,9 +151,7 @@ def _sample(
     if column not in schema.names or not pa.types.is_fixed_size_list(schema.field(column).type):
         raise InputError(f"{path} has no column {column!r} of vectors (fixed-size lists)")
     dimensions = schema.field(column).type.list_size
-    chosen = sample_rows(
-        file.metadata.num_rows, min(rows, max(1, SAMPLE_BYTES // (4 * dimensions))), seed
-    )
+    chosen = sample_rows(file.metadata.num_rows, min(rows, most_rows(file, column)), seed)
     found = np.empty((len(chosen), dimensions), np.float32)
     done = start = 0
     for batch in file.iter_batches(batch_size=8192, columns=[column]):

@@ -27,6 +27,7 @@ from fanns.errors import InputError, StorageError
 
 from . import skipgram
 from .model_files import sentence_transformers
+from .parquet_files import streamed
 
 ABOUT = "static.json"
 UNKNOWN = "[UNK]"
@@ -156,7 +157,7 @@ def _texts(sources: Sequence[Path], text_of: Texts, rows: Ints) -> Iterator[list
     """The texts of those rows, in lists of up to _BATCH."""
     first = 0
     for path in sources:
-        with pq.ParquetFile(path) as file:
+        with streamed(path) as file:
             for batch in file.iter_batches(_BATCH):
                 low, high = np.searchsorted(rows, (first, first + batch.num_rows))
                 if high > low:

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fanns.errors import InputError, StorageError
 
-_BUFFER = 1 << 20  # bytes
+from .parquet_files import streamed
+
 _TYPES = (np.dtype(np.float32), np.dtype(np.float16))
 
 
@@ -80,8 +80,7 @@ class Shards:
     def _shard(self, path: Path, skip: int, size: int) -> Iterator[NDArray[Any]]:
         """The rows of one file after the first `skip`, whole row groups passed over unread."""
         try:
-            # Otherwise a column is read as a whole, however large it is.
-            with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+            with streamed(path) as file:
                 groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
                 first = 0
                 while groups and skip >= groups[0]:
@@ -113,7 +112,7 @@ def opened(given: NDArray[Any] | Sequence[Path] | Vectors) -> Vectors:
 def _shape(path: Path, column: str) -> tuple[int, int]:
     """Rows of a file and dimensions of its vectors."""
     try:
-        with pq.ParquetFile(path) as file:
+        with streamed(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path} cannot be read as Parquet: {error}") from error

@@ -117,7 +117,7 @@ def test_vectors_take_a_spectrum_that_was_measured() -> None:
     found = spectrum.measure(made)
     # The mean lies outside of the 40 directions, and takes one for itself.
     assert found.rank == wanted.rank == 41
-    assert np.abs(np.cumsum(found.shares) - np.cumsum(wanted.shares)).max() < 0.01
+    assert np.abs(np.cumsum(found.shares) - np.cumsum(wanted.shares)).max() < 0.02
     assert found.mean == pytest.approx(wanted.mean, abs=0.06)
     asked = dataset.vectors(arxiv_like.queries(300, 64, 2, wanted))
     assert spectrum.measure(np.vstack([made, asked])).rank == 41
@@ -148,14 +148,14 @@ def test_neighbours_share_topics_at_every_level(vectors: Any) -> None:
 
 def test_archives_differ_and_add_up() -> None:
     shares = np.array([0.5, 0.3, 0.2])
-    habits = Habits(["math", "hep-ph", "math-ph"], shares)
+    habits = Habits(["math", "hep-ph", "math-ph"], shares, variety=0.0)
     rng = np.random.default_rng(0)
     archive = rng.choice(3, 60_000, p=shares)
     counts = habits.counts(rng, archive)
     found = np.bincount(counts, minlength=8) / len(counts)
     np.testing.assert_allclose(found, CATEGORY_COUNTS / CATEGORY_COUNTS.sum(), atol=0.01)
     assert counts[archive == 2].mean() > 1.5 * counts[archive == 1].mean()
-    days, early = habits.submitted(rng, archive)
+    days, early = habits.submitted(rng, archive, archive)
     assert np.median(days[archive == 0]) > np.median(days[archive == 1])
     known = np.array(pc.is_valid(habits.comments(rng, archive, early)))
     assert known.mean() == pytest.approx(0.74216, abs=0.01)
@@ -178,10 +178,11 @@ def test_snapshot_form() -> None:
 def test_people_are_told_apart_by_their_names() -> None:
     names = _names(np.arange(0, 1_700_000, 7))
     assert len(pc.unique(names)) == len(names)
-    people = People(np.array([1.0]), np.array([4.0]), np.array([0.5]), np.array([0.0]))
-    lists, submitters = people.draw(np.random.default_rng(0), np.zeros(500, np.int64))
-    sizes = pc.list_value_length(lists).drop_null().to_numpy()
-    assert 40 < np.median(sizes) < 70
+    sizes = np.arange(500) % 40 + 1
+    people = People(np.array([1.0]))
+    lists, submitters = people.draw(np.random.default_rng(0), np.zeros(500, np.int64), sizes)
+    found = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    assert (np.isnan(found) | (found == sizes)).mean() > 0.95  # few are drawn twice for a paper
     assert submitters.null_count == lists.null_count
 
 

@@ -49,12 +49,12 @@ def table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def queries() -> np.ndarray:
-    return vectors_of(arxiv_like.queries(12, 48, seed=3))
+    return vectors_of(arxiv_like.queries(60, 48, seed=3))
 
 
 @pytest.fixture(scope="module")
 def index(table: pa.Table) -> fanns.Index:
-    samples = vectors_of(arxiv_like.queries(112, 48, seed=3))[12:]
+    samples = vectors_of(arxiv_like.queries(160, 48, seed=3))[60:]
     return fanns.Index.build(table, store=["title", "abstract"], seed=1, queries=samples)
 
 

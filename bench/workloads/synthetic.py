@@ -10,9 +10,8 @@ from fanns.bench.workloads.board import Corpus, Declaration
 from fanns.datasets import arxiv_like
 from fanns.datasets.dataset import vectors
 
-# Raise it when `corpus` gives other rows, queries or attributes than before for the same size:
-# named workloads are then made anew.
-EDITION = "fanns.datasets.arxiv_like, edition 2"
+# Named workloads of another edition are made anew.
+EDITION = arxiv_like.EDITION
 
 # Of arXiv's records, real or simulated, and of what `attributes` derives from them.
 DECLARATION = Declaration(
