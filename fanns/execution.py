@@ -255,9 +255,7 @@ def _plan_of(
     key = (count, k, far, options.recall, options.exact, options.only, coverings)
     plan = segment.plans.get(key)
     if plan is None:
-        if len(segment.plans) >= PLANS:
-            segment.plans.clear()
-        plan = segment.plans[key] = choose(
+        plan = choose(
             segment.calibration,
             segment.n,
             count,
@@ -269,7 +267,15 @@ def _plan_of(
             only=options.only,
             coverings=coverings,
         )
+        keep(segment, key, plan)
     return plan
+
+
+def keep(segment: Segment, key: Any, plan: Any) -> None:
+    """Remember a plan, or what follows from one, until the segment is calibrated anew."""
+    if len(segment.plans) >= PLANS:
+        segment.plans.clear()
+    segment.plans[key] = plan
 
 
 def _rounded(count: int, least: int) -> int:

@@ -9,6 +9,8 @@ several segments, an error to raise) is left to the usual way, whose answers the
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from fanns.arguments import check_mapping
 from fanns.attributes import direct
 from fanns.columns import FilterExpression
 from fanns.errors import FannsError
-from fanns.execution import Options, Trace, answer, plan_of_one, run, settled
+from fanns.execution import Options, Trace, answer, keep, plan_of_one, run, settled
 from fanns.explanation import Explanation
 from fanns.expressions import Ids
 from fanns.hits import STATUSES, Hits
@@ -29,7 +31,7 @@ from fanns.line_hits import LineHits
 from fanns.listing import Columns
 from fanns.once import once
 from fanns.parameters import Each
-from fanns.paths import NO_BUDGET
+from fanns.paths import EXHAUSTED, NO_BUDGET, Answers, Ready, no_answers
 from fanns.paths.column_path import FEWEST
 from fanns.planner import Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
@@ -42,6 +44,11 @@ INT64 = np.dtype(np.int64)
 LISTS = (list, tuple)  # as a constant: `list | tuple` would make a type each time
 LONGEST = 4_096
 """Longer lists gain nothing."""
+KEPT = 16
+"""Numbers of answers that places are kept for."""
+
+Key = tuple[Any, ...]
+"""What a lane is found by: the look-ups (None without a filter), k, recall and bounds."""
 
 
 class Way(NamedTuple):
@@ -67,6 +74,29 @@ class Asked(NamedTuple):
     filtered: int
 
 
+class Lane(NamedTuple):
+    """A search that was planned before, for the same rows, and needs but another query."""
+
+    plan: Plan
+    rows: int
+    k: int
+    search: Ready
+
+
+class _Places(threading.local):
+    """Where kernels put the answers to one query, for each k: taken over at once."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, Answers] = {}
+
+    def made(self, k: int) -> Answers:
+        """Places for k answers."""
+        if len(self.of) >= KEPT:
+            self.of.clear()
+        answers = self.of[k] = no_answers(1, k)
+        return answers
+
+
 class Quick:
     """The quick way over the one segment of a snapshot."""
 
@@ -78,6 +108,7 @@ class Quick:
         self.keyed = snapshot.id_kind == "int"
         self.source = Columns(snapshot, snapshot.id_name)
         self._ways: dict[str, Way | None] = {}
+        self._places = _Places()
 
     def search(
         self,
@@ -107,6 +138,11 @@ class Quick:
                 hits = self._sliced(query, way, params, k, recall, begun)
                 if hits is not None:
                     return hits
+        elif only is None and where is None and not params:
+            told = (self._unfiltered[0], None, k, recall, begun, begun)
+            hits = self._again(query, (None, k, recall), told)
+            if hits is not None:
+                return hits
         if isinstance(where, LISTS) or (params and _differ(params)):
             return None
         filter_, values, selection = self.select(where, params)
@@ -116,7 +152,9 @@ class Quick:
             if hits is not None:
                 return hits
         if selection.count and self.segment.reduction is None:
-            return self._planned(query, selection, asked, only)
+            whole = where is None and only is None
+            key = (None, k, recall) if whole else None
+            return self._planned(query, selection, asked, only, key)
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         return self.usual(queries, selection, Asked(*asked), Options(recall, only=only))[0]
 
@@ -136,15 +174,55 @@ class Quick:
         bounds = one.bounds(params)
         if bounds is None:
             return None
-        rows = one.slice(bounds)
         asked = (way, dict(params), k, recall, begun, perf_counter_ns())
+        key = (one, k, recall, *bounds)
+        hits = self._again(query, key, asked)
+        if hits is not None:
+            return hits
+        rows = one.slice(bounds)
+        if rows is None:  # of several values
+            selection = one.within(bounds)
+            if selection.count and self.plan((selection.count, k, recall)) is not None:
+                rows = selection.rows()
         if rows is not None:
-            hits = self._listed(query, rows, k, recall, asked)
-            if hits is not None:
-                return hits
-            if len(rows) and self.segment.reduction is None:
-                return self._planned(query, one.within(bounds), asked, None)
+            listed = self._listed(query, rows, k, recall, asked)
+            if listed is not None:
+                return listed
+            selection = one.within(bounds)
+        if selection.count and self.segment.reduction is None:
+            return self._planned(query, selection, asked, None, key)
         return None
+
+    def _again(self, query: np.ndarray, key: Key, asked: tuple[Any, ...]) -> LineHits | None:
+        """The answer by a lane; None where there is none, or the query is not plain."""
+        lane: Lane | None = self.segment.plans.get(key)
+        if lane is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
+            return None
+        if not query.flags.carray:
+            query = query.copy()
+        if not 0.0 < query.dot(query) < math.inf:
+            return None
+        plan, count, k, search = lane
+        answers = self._places.of.get(k) or self._places.made(k)
+        search(query.reshape(1, -1), answers)
+        if answers.status.item(0) == EXHAUSTED:
+            return None
+        line = np.empty(3 * k + WORDS, INT64)
+        told = line_of(*answers, self._ties, line)
+        return self.hits(line, k, told, count, asked, plan, perf_counter_ns())
+
+    @once
+    def _ties(self) -> np.ndarray:
+        return self.segment.ids.ties
+
+    def _keep(self, key: Key, plan: Plan, selection: Selection, k: int) -> None:
+        """Make a lane of a plan that needs nothing of the selection but its bounds."""
+        if plan.column is None and (plan.path == "scan" or not selection.is_all):
+            return
+        path = self.segment.path(plan.path, plan.column)
+        search = path.ready(selection, k, plan.parameters)
+        if search is not None:
+            keep(self.segment, key, Lane(plan, selection.count, k, search))
 
     def select(
         self, where: Any, params: Mapping[str, Any] | None
@@ -193,12 +271,15 @@ class Quick:
         selection: Selection,
         asked: tuple[Any, ...],
         only: str | None,
+        key: Key | None = None,
     ) -> LineHits:
-        """The answer to one query for which some row passes."""
+        """The answer to one query for which some row passes; `key`: of a lane to be made."""
         queries = accept_queries(query, self._shape[0], METRICS[self.metric])
         segment, count = self.segment, selection.count
         k, options = min(asked[2], count), Options(asked[3], only=only)
         plan, lift = plan_of_one(segment, queries, selection, k, options)
+        if key is not None and lift is None:
+            self._keep(key, plan, selection, k)
         found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
         line = np.empty(3 * k + WORDS, INT64)
         told = line_of(*found, segment.ids.ties, line)

@@ -4,6 +4,8 @@ With codes of few bits all intervals and values of so small an index are served 
 by graphs.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import fanns
 from fanns import column_graphs
 from fanns.column_graphs import chosen_values
 from fanns.errors import InputError
+from fanns.paths import EXHAUSTED
+from fanns.quick import Lane
 from tests.graph_helpers import clustered, queries_near
 
 N, D = 8_000, 24
@@ -148,6 +152,68 @@ def test_batches_threads_and_exact_answers(folder: Path) -> None:
     exact = index.search(QUERIES[0], 10, where, exact=True)
     rows = (YEARS >= 100) & (YEARS <= 300)
     assert exact.status == "exact" and set(exact.ids.tolist()) == truth(rows, QUERIES[0], 10)
+
+
+def with_dear_scans(folder: Path) -> fanns.Index:
+    """The index, its planner made to think that a row takes 2 us to scan: it is a small one."""
+    index = fanns.open(folder)
+    segment = index._snapshot.segments[0]
+    told = segment.calibration
+    scan = replace(told.scan, code_ns=2e3, exact_ns=2e3)
+    segment.calibrate(replace(told, scan=scan, bits=None))
+    return index
+
+
+REPEATED: list[tuple[str | None, dict[str, Any] | None]] = [
+    (None, None),
+    ("year >= :a AND year < :b", {"a": 40, "b": 300}),
+    ("kind = :k", {"k": "kind 1"}),
+    ("kind IN :ks", {"ks": ["kind 0", "kind 2"]}),
+    ("list_contains(tags, :t)", {"t": 1}),
+]
+
+
+@pytest.mark.parametrize(("where", "params"), REPEATED)
+def test_repeated_filters_are_answered_as_the_first_time(
+    folder: Path, form: str, where: str | None, params: dict[str, Any] | None
+) -> None:
+    index, again = with_dear_scans(folder), with_dear_scans(folder)
+    segment = index._snapshot.segments[0]
+    expected = []
+    for query in QUERIES:
+        segment.plans.clear()
+        expected.append(index.search(query, 7, where, params))
+    lanes = again._snapshot.segments[0].plans
+    for _ in range(2):
+        for query, first in zip(QUERIES, expected, strict=True):
+            hits = again.search(query, 7, where, params)
+            assert hits.ids.tolist() == first.ids.tolist() and hits.status == first.status
+            assert hits.distances.tolist() == first.distances.tolist()
+            assert hits.explain().segments[0].path == first.explain().segments[0].path
+    several_walks = form == "graph" and where == "kind IN :ks"
+    assert any(isinstance(lane, Lane) for lane in lanes.values()) != several_walks
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda query: again.search(query, 7, where, params), QUERIES))
+    assert [hits.ids.tolist() for hits in found] == [hits.ids.tolist() for hits in expected]
+    assert again.search(QUERIES[0].astype(np.float64), 7, where, params).ids.tolist() == (
+        expected[0].ids.tolist()
+    )
+    for bad in (np.full(D, np.nan, np.float32), np.zeros(D, np.float32)):
+        with pytest.raises(InputError, match="query 0"):
+            again.search(bad, 7, where, params)
+
+
+def test_a_walk_that_gives_up_is_finished_by_another_path(folder: Path) -> None:
+    index = with_dear_scans(folder)
+    expected = index.search(QUERIES[0], 7)
+    plans = index._snapshot.segments[0].plans
+    ((key, lane),) = [(key, lane) for key, lane in plans.items() if isinstance(lane, Lane)]
+
+    def exhausted(queries: NDArray[np.float32], answers: Any) -> None:
+        answers.status[0] = EXHAUSTED
+
+    plans[key] = lane._replace(search=exhausted)
+    assert index.search(QUERIES[0], 7).ids.tolist() == expected.ids.tolist()
 
 
 def test_info_and_verify_tell_of_the_paths(folder: Path, form: str) -> None:

@@ -5,6 +5,7 @@ A path knows arrays and kernels, not filters. Every path answers `search`; a new
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "Answers",
     "Budget",
     "Path",
+    "Ready",
     "RowSet",
     "form_of",
     "no_answers",
@@ -53,6 +55,15 @@ class Answers(NamedTuple):
     found: npt.NDArray[np.int32]  # [m]
     status: npt.NDArray[np.int8]  # [m]
     work: npt.NDArray[np.int64]  # [m, 4]
+
+
+Ready = Callable[[npt.NDArray[np.float32], Answers], None]
+"""A search of which all is settled but the queries, float32[m, d], and where the answers go.
+
+Graphs, clusters and the paths of columns make one of (selection, k, parameters), for selections
+that come again with other queries; None where it would have to hold the selected rows, since some
+of those that it meets do not pass. It has no budget.
+"""
 
 
 class RowSet(Protocol):

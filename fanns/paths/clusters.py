@@ -19,7 +19,7 @@ from fanns.kernels.fastscan import CENTROIDS
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
 from fanns.kernels.scan_clusters import DENSE, scan_clusters
-from fanns.paths import Answers, Budget, RowSet, form_of, no_answers
+from fanns.paths import NO_BUDGET, Answers, Budget, Ready, RowSet, form_of, no_answers
 from fanns.paths.locality import FAR, FEWEST, SHARE
 from fanns.pq_codes import PQCodes
 from fanns.vectors import DenseVectors
@@ -115,12 +115,23 @@ class ClustersPath:
         """
         if parameters.slack >= 0 and not self._has_bits:
             raise ValueError("this segment has no codes of few bits")
-        answers, (near, far, rerank, slack, abandon) = no_answers(len(queries), k), parameters
+        answers = no_answers(len(queries), k)
+        self._settled(selection, k, parameters, budget)(queries, answers)
+        return answers
+
+    def ready(self, selection: RowSet, k: int, parameters: ClusterParameters) -> Ready | None:
+        """See `Ready`; of all rows only."""
+        return self._settled(selection, k, parameters, NO_BUDGET) if selection.is_all else None
+
+    def _settled(
+        self, selection: RowSet, k: int, parameters: ClusterParameters, budget: Budget
+    ) -> Ready:
+        near, far, rerank, slack, abandon = parameters
         wanted: Any = (self._rates(near), far, FAR * selection.count / max(selection.n, 1))
         limits: Any = (self._probe, max(rerank, k), slack, abandon, *budget)
-        given: Any = (queries, *form_of(selection), *self._held, *wanted, *limits, *answers)
-        scan_clusters(*given)
-        return answers
+        settled: Any = (*form_of(selection), *self._held, *wanted, *limits)
+        kernel: Any = scan_clusters
+        return lambda queries, answers: kernel(queries, *settled, *answers)
 
     def _rates(self, near: tuple[float, ...]) -> Array:
         """`near` as kernels take it; there are few, of one calibration."""

@@ -21,7 +21,7 @@ from fanns.kernels.distance import L2
 from fanns.kernels.fastscan import GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.scan_blocks import FIELDS, scan_blocks
-from fanns.paths import Answers, Budget, RowSet, no_answers
+from fanns.paths import NO_BUDGET, Answers, Budget, Ready, RowSet, no_answers
 from fanns.paths.clusters import probed, product_arrays
 from fanns.paths.column_path import (
     BLOCKS_MOST,
@@ -254,21 +254,45 @@ class ColumnBlocks:
         parameters: BlockParameters,
         budget: Budget,
     ) -> Answers:
-        near, far, rerank, slack = parameters
         rows = sum([high - low for _, _, low, high in runs])
         everything = selection.count == rows
         words = NO_WORDS if everything else selection.words()
         answers = no_answers(len(queries), k)
+        self._settled(words, everything, selection.count, runs, k, parameters, budget)(
+            queries, answers
+        )
+        return answers
+
+    def ready(self, selection: Selection, k: int, parameters: BlockParameters) -> Ready | None:
+        """See `Ready`; of a single interval or value."""
+        covering, runs = self._found(narrowest(self, selection.spans)) or (None, [])
+        if covering is None or covering.walks > 1 or covering.rows != selection.count:
+            return None
+        return self._settled(NO_WORDS, True, selection.count, runs, k, parameters, NO_BUDGET)
+
+    def _settled(
+        self,
+        words: Array,
+        everything: bool,
+        count: int,
+        runs: Runs,
+        k: int,
+        parameters: BlockParameters,
+        budget: Budget,
+    ) -> Ready:
+        """The scan of runs of blocks, of whose rows `count` are selected."""
+        near, far, rerank, slack = parameters
+        rows = sum([high - low for _, _, low, high in runs])
         taken = frozen(np.array(runs, np.int64).reshape(-1, FIELDS))
         kept = self._near
         if kept[0] is not near:
             kept = self._near = near, np.array(near)
-        given: Any = (queries, everything, words, taken, *self._held, kept[1])
+        given: Any = (everything, words, taken, *self._held, kept[1])
         probe = probed(sum([last - first for first, last, _, _ in runs]))
-        limits: Any = (far, FAR * selection.count / max(rows, 1), probe, max(rerank, k), slack)
-        every: Any = (*given, *limits, *budget, *answers)
-        scan_blocks(*every)
-        return answers
+        limits: Any = (far, FAR * count / max(rows, 1), probe, max(rerank, k), slack)
+        settled: Any = (*given, *limits, *budget)
+        kernel: Any = scan_blocks
+        return lambda queries, answers: kernel(queries, *settled, *answers)
 
     def passing_before(
         self, queries: npt.NDArray[np.float32], bounds: list[int], rows: npt.NDArray[np.int32]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fanns.errors import CorruptIndexError
 from fanns.kernels.graph_search import check_links
 from fanns.kernels.jit import Array
-from fanns.paths import EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
+from fanns.paths import EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget, Ready
 from fanns.paths.graph import MOST_PLACES
 from fanns.selection import Selection, Span
 
@@ -95,6 +95,9 @@ class ColumnPath(Protocol):
         budget: Budget,
     ) -> Answers:
         """See `Path.search`; the selection has a span of this column that the path covers."""
+
+    def ready(self, selection: Selection, k: int, parameters: Any) -> Ready | None:
+        """See `Ready`; the same."""
 
 
 def narrowest(path: ColumnPath, spans: Sequence[Span]) -> list[int]:

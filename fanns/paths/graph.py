@@ -19,7 +19,7 @@ from fanns.kernels.graph_parts import SHIFTS
 from fanns.kernels.graph_search import check_links, search_graph, search_graph_records
 from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
-from fanns.paths import Answers, Budget, RowSet, no_answers
+from fanns.paths import NO_BUDGET, Answers, Budget, Ready, RowSet, no_answers
 from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
 from fanns.vectors import DenseVectors
 
@@ -269,38 +269,48 @@ class GraphPath:
         `everything`: all rows of their part are selected; the selection is not looked at then.
         """
         answers = no_answers(len(queries), k)
+        words = _NO_WORDS if everything else selection.words()
+        walk = self.settled(words, selection.count, k, parameters, budget, by, everything)
+        walk(queries, answers)
+        return answers
+
+    def ready(self, selection: RowSet, k: int, parameters: GraphParameters) -> Ready | None:
+        """See `Ready`; of all rows only."""
+        whole = selection.count == self._n
+        return self.ready_by(self._n, k, parameters, self._own) if whole else None
+
+    def ready_by(self, count: int, k: int, parameters: GraphParameters, by: Links) -> Ready:
+        """The same by other links, all rows of whose part are selected, `count` of them."""
+        return self.settled(_NO_WORDS, count, k, parameters, NO_BUDGET, by, True)
+
+    def settled(
+        self,
+        words: Array,
+        count: int,
+        k: int,
+        parameters: GraphParameters,
+        budget: Budget,
+        by: Links,
+        everything: bool,
+    ) -> Ready:
+        """A walk of which all but the queries is settled."""
         mode, ef, rerank, walk_limit, gap = parameters
-        max_work, deadline = budget
-        count, n, places = selection.count, self._n, by.links.shape[1]
+        n, places = self._n, by.links.shape[1]
         beam = ef if ef > k else k
         keys = beam if mode == TWO_HOP or everything else beam + n
-        held = self._scratch.held
         rows = 2 * MOST_FRESH + places + beam
-        if len(held[1]) < keys or len(held[2]) < rows:
-            held = self._scratch.grown(2 * (n + 63 >> 6), keys, rows)
-        given: Any = (
-            queries,
-            everything,
-            _NO_WORDS if everything else selection.words(),
-            count,
-            *by,
-            *self._arrays,
-            *self._records,
-            mode,
-            beam,
-            min(max(rerank, k), beam),
-            gap,
-            walk_limit,
-            max_work,
-            deadline,
-            *held,
-            *answers,
-        )
-        if self._records:
-            search_graph_records(*given)
-        else:
-            search_graph(*given)
-        return answers
+        limits = (mode, beam, min(max(rerank, k), beam), gap, walk_limit, *budget)
+        given: Any = (everything, words, count, *by, *self._arrays, *self._records, *limits)
+        kernel: Any = search_graph_records if self._records else search_graph
+        scratch = self._scratch
+
+        def walk(queries: npt.NDArray[np.float32], answers: Answers) -> None:
+            held = scratch.held
+            if len(held[1]) < keys or len(held[2]) < rows:
+                held = scratch.grown(2 * (n + 63 >> 6), keys, rows)
+            kernel(queries, *given, *held, *answers)
+
+        return walk
 
     def arrays(self) -> dict[str, npt.NDArray[np.int32]]:
         """Arrays by name, to be written down."""

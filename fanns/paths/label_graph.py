@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fanns.errors import CorruptIndexError
 from fanns.kernels.jit import Array, frozen
-from fanns.paths import Answers, Budget, RowSet
+from fanns.paths import Answers, Budget, Ready, RowSet
 from fanns.paths.column_path import (
     Covering,
     PostingLists,
@@ -97,6 +97,16 @@ class LabelGraph:
                 found.append(self._walk(queries, own, code, some, parameters, budget))
         return united(found, self._graph.ties, k, selection.count)
 
+    def ready(self, selection: Selection, k: int, parameters: GraphParameters) -> Ready | None:
+        """See `Ready`; of a single value alone."""
+        codes = codes_of(narrowest(self, selection.spans)) or []
+        if len(codes) != 1:
+            return None
+        by = self._links_of(codes[0])
+        if len(by.members) != selection.count:
+            return None
+        return self._graph.ready_by(selection.count, k, parameters, by)
+
     def _walk(
         self,
         queries: npt.NDArray[np.float32],
@@ -106,9 +116,13 @@ class LabelGraph:
         parameters: GraphParameters,
         budget: Budget,
     ) -> Answers:
+        by = self._links_of(code)
+        everything = selection.count == len(by.members)
+        return self._graph.walk(queries, selection, k, parameters, budget, by, everything)
+
+    def _links_of(self, code: int) -> Links:
+        """The links among the rows with a value."""
         start, stop = self._place[code]
         first = self.postings.offsets.item(code + 1)
         members = self.postings.rows[first : first + stop - start]
-        by = Links(self._links[start:stop], NO_ROWS, members)
-        everything = selection.count == stop - start
-        return self._graph.walk(queries, selection, k, parameters, budget, by, everything)
+        return Links(self._links[start:stop], NO_ROWS, members)

@@ -11,7 +11,7 @@ from fanns.errors import CorruptIndexError
 from fanns.kernels.graph_parts import HIGH, LOW, SHIFTS, WIDTH
 from fanns.kernels.jit import Array, frozen
 from fanns.once import once
-from fanns.paths import Answers, Budget
+from fanns.paths import Answers, Budget, Ready
 from fanns.paths.column_path import (
     FEWEST,
     Covering,
@@ -91,10 +91,21 @@ class RangeGraph:
         budget: Budget,
     ) -> Answers:
         """The k nearest selected rows that a walk through the interval finds."""
+        by, count = self._within(selection)
+        everything = selection.count == count
+        return self._graph.walk(queries, selection, k, parameters, budget, by, everything)
+
+    def ready(self, selection: Selection, k: int, parameters: GraphParameters) -> Ready | None:
+        """See `Ready`; of an interval alone."""
+        by, count = self._within(selection)
+        if selection.count != count:
+            return None
+        return self._graph.ready_by(count, k, parameters, by)
+
+    def _within(self, selection: Selection) -> tuple[Links, int]:
+        """The links of a selection's interval, and how many rows are in it."""
         low, high = self._interval(narrowest(self, selection.spans))
         part = self._part.copy()
         part[LOW], part[HIGH] = low, high
         part.setflags(write=False)
-        by = Links(self._links, self._ranks, NO_ROWS, part)
-        everything = selection.count == high - low
-        return self._graph.walk(queries, selection, k, parameters, budget, by, everything)
+        return Links(self._links, self._ranks, NO_ROWS, part), high - low
