@@ -38,6 +38,7 @@ from . import (
     card_comparison,
     data_card,
     dataset,
+    products,
     run_files,
 )
 from .arxiv_attributes import omitted
@@ -68,7 +69,8 @@ class Settings:
             the papers where that is less. query_file: the user's own; then none is held out.
         text: what is embedded of a paper, one of `arxiv_base.TEXTS`.
         layouts: other forms to write as well, of `arxiv_output.LAYOUTS`. depth: answers a query.
-        memory_limit: bytes, for exact answers.
+        memory_limit: bytes, for exact answers. truth_gpu: whether they come from a GPU; None:
+            where faiss sees one. They are the same.
         like: the folder of a data set that the card compares this one with.
         overwrite: replace a data set at the output. shard_rows: records of a shard.
     """
@@ -85,6 +87,7 @@ class Settings:
     layouts: tuple[str, ...] = ()
     depth: int = DEPTH
     memory_limit: int = MEMORY
+    truth_gpu: bool | None = None
     like: Path | None = None
     overwrite: bool = False
     shard_rows: int = arxiv_reading.SHARD_ROWS
@@ -94,7 +97,8 @@ def make(settings: Settings, maker: VectorMaker, say: Say, report: Report | None
     """Makes the data set, or goes on with it where an earlier run ended; the output.
 
     Raises InputError for sources or settings that cannot be used, an output that is taken, and the
-    work of a run with other settings; StorageError where something cannot be written.
+    work of a run with other settings; MissingDependencyError for a GPU that is asked for and not
+    there; StorageError where something cannot be written.
     """
     run = _Run(settings, maker, say, report)
     run.look()
@@ -143,6 +147,7 @@ class _Run:
         if asked.query_file is not None:
             self.own_queries = arxiv_queries.from_file(asked.query_file, asked.queries)
         arxiv_output.check_free(asked.output, {WORK, LOCK}, asked.overwrite)
+        products.engine(asked.truth_gpu)
         if asked.like is not None:
             card_comparison.check(asked.like)
         self.told = self._stamp()
@@ -243,6 +248,7 @@ class _Run:
             seed=asked.seed,
             k=asked.depth,
             memory_limit=asked.memory_limit,
+            gpu=asked.truth_gpu,
             work=self.work,
             report=self.report,
         )

@@ -7,7 +7,7 @@ order it was summed (Higham, Accuracy and Stability of Numerical Algorithms, 200
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +71,24 @@ def engine(gpu: bool | None = None) -> Products:
 
     Raises MissingDependencyError when it insists and there is none.
     """
-    if gpu is not False and _gpus():
+    if gpu is False:
+        return OnProcessor()
+    lacking = _lacking()
+    if lacking is None:
         return OnGpu()
     if gpu:
-        raise MissingDependencyError(
-            "faiss sees no GPU: it needs a CUDA device and pip install 'fanns[gpu]'"
-        )
+        raise MissingDependencyError(f"no GPU for exact answers: {lacking}")
     return OnProcessor()
 
 
-def _gpus() -> int:
+def _lacking() -> str | None:
+    """What is missing to multiply on a GPU, and what to do; None: nothing."""
     if find_spec("faiss") is None:
-        return 0
+        return "faiss is not installed: pip install 'fanns[gpu]'"
     import faiss
 
-    count: Any = getattr(faiss, "get_num_gpus", lambda: 0)()
-    return int(count) if hasattr(faiss, "StandardGpuResources") else 0
+    if not hasattr(faiss, "StandardGpuResources"):
+        return "this faiss is for processors only: replace faiss-cpu by 'fanns[gpu]'"
+    if not faiss.get_num_gpus():
+        return "faiss sees no CUDA device: look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+    return None

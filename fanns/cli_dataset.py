@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SYNTHETIC_ROWS = 20_000
 TEXTS = ("title-abstract", "abstract", "title")
 LAYOUTS = ("arxiv-for-fanns",)
+TRUTH_DEVICES = {"auto": None, "cpu": False, "cuda": True}
 # Options that say how texts are encoded.
 ENCODING = (
     "document_prompt",
@@ -120,6 +121,13 @@ def dataset() -> None:
 )
 @click.option("--memory-limit", metavar="SIZE", default="2GB", help="Of the exact answers.")
 @click.option(
+    "--truth-device",
+    type=click.Choice(list(TRUTH_DEVICES)),
+    default="auto",
+    show_default=True,
+    help="Where exact answers are found; they are the same. auto: a GPU where faiss sees one.",
+)
+@click.option(
     "--pause",
     type=click.FloatRange(min=0),
     default=3.0,
@@ -136,6 +144,7 @@ def arxiv(
     output: Path,
     cache: Path | None,
     memory_limit: str,
+    truth_device: str,
     pause: float,
     quiet: bool,
     **options: Any,
@@ -163,7 +172,13 @@ def arxiv(
     encoding["normalize"] = False if options.pop("no_normalize") else None
     started = time.perf_counter()
     found, maker = _origin(named, model, output / WORK, pause, cache, options, encoding)
-    settings = Settings(tuple(found), output, memory_limit=parse_size(memory_limit), **options)
+    settings = Settings(
+        tuple(found),
+        output,
+        memory_limit=parse_size(memory_limit),
+        truth_gpu=TRUTH_DEVICES[truth_device],
+        **options,
+    )
     with progress(quiet) as report:
         make(settings, maker, lambda line: say(line, quiet), report)
     shown = shlex.quote(str(output))

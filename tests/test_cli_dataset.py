@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -148,16 +149,36 @@ def test_word_vectors_of_the_papers_themselves(
     assert code == USAGE and "static has no max_length" in stderr
 
 
-def test_a_twin_of_another_data_set(fanns: Fanns, no_figures: None, tmp_path: Path) -> None:
+def test_a_twin_of_another_data_set(
+    fanns: Fanns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Path | None] = []
+    monkeypatch.setattr(
+        data_card, "write_card", lambda *_, reference, **__: compared.append(reference)
+    )
     words = ("dataset", "arxiv", "--source", "synthetic:300", "--queries", 5)
     first, second = tmp_path / "first", tmp_path / "second"
     assert fanns(*words, "--dimensions", 24, "-o", first)[0] == 0
     code, _, stderr = fanns(*words, "--seed", 1, "--like", first, "-o", second)
     assert code == 0, stderr
     assert dataset.read(second).vectors().shape == (300, 24)
+    assert compared == [None, first]
     (tmp_path / "empty").mkdir()
     code, _, stderr = fanns(*words, "--like", tmp_path / "empty", "-o", tmp_path / "third")
     assert code == FAILED and "has no items.parquet" in stderr
+
+
+def test_a_gpu_for_answers_is_looked_for_at_once(
+    fanns: Fanns, no_figures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", ModuleType("faiss"))
+    monkeypatch.setattr(sys.modules["faiss"], "__spec__", object())
+    words = ("dataset", "arxiv", "--source", "synthetic:40", "--dimensions", 16, "--truth-device")
+    code, _, stderr = fanns(*words, "cuda", "-o", tmp_path / "no")
+    assert code == FAILED and "fanns[gpu]" in stderr and not (tmp_path / "no" / "work").exists()
+    for device in ("auto", "cpu"):
+        assert fanns(*words, device, "-o", tmp_path / device)[0] == 0
+    assert tree(tmp_path / "auto") == tree(tmp_path / "cpu")
 
 
 def processes(words: Sequence[Any], delays: Iterator[float]) -> int:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from fanns.datasets import best_rows, exact, ground_truth, truth_state
+from fanns.datasets import best_rows, exact, ground_truth, products, truth_state
 from fanns.datasets.ground_truth import Answers, plan, solve
 from fanns.datasets.passing import Masks
 from fanns.datasets.products import OnProcessor
@@ -328,13 +328,36 @@ def test_row_numbers_are_masks() -> None:
     assert not found[1].any() and np.flatnonzero(found[2]).tolist() == [1, 3, 5, 7]
 
 
-def test_a_gpu_is_only_insisted_on_where_there_is_one() -> None:
-    faiss = pytest.importorskip("faiss")
-    if faiss.get_num_gpus():
-        pytest.skip("there is a GPU")
+class Processors:
+    """A faiss without any of its parts for GPUs."""
+
+
+class Blind(Gpu):
+    """A faiss-gpu that sees no device."""
+
+    @staticmethod
+    def get_num_gpus() -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("module", "lacking"),
+    [(None, "faiss is not installed"), (Processors, "processors only"), (Blind, "no CUDA device")],
+)
+def test_a_gpu_is_only_insisted_on_where_there_is_one(
+    module: Any, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = Data()
-    with pytest.raises(MissingDependencyError, match="no GPU"):
+    monkeypatch.setitem(sys.modules, "faiss", module)
+    if module is None:
+        monkeypatch.setattr(products, "find_spec", lambda _: None)
+    else:
+        monkeypatch.setattr(module, "__spec__", object(), raising=False)
+    with pytest.raises(MissingDependencyError, match=f"no GPU for exact answers: .*{lacking}"):
         solve(data.vectors, data.queries, {}, gpu=True)
+    calls = Gpu.calls
+    solve(data.vectors, data.queries, {"none": None})
+    assert Gpu.calls == calls
 
 
 def selected(vectors: Any, queries: Any, masks: Any, k: int) -> Iterator[tuple[Any, Any]]:
