@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.errors import InputError
+from fanns.stores_base import NativeStore
 
 from .recsys_torch import torch
 
 nn = torch.nn
 functional = torch.nn.functional
 Tensor = Any  # PyTorch has no types that are read here
+
+Store = NativeStore | NDArray[np.float32]  # a native store, or plain vectors float32[rows, dim]
 
 STD = 0.1  # of the entries of untrained vectors, unless told otherwise
 BATCH = 1 << 16  # rows decoded at a time
@@ -107,6 +110,10 @@ class EmbeddingTable(torch.nn.Module, ABC):
     def after_epoch(self, epoch: int) -> None:
         """To be called after every epoch, counted from 1."""
 
+    @abstractmethod
+    def to_store(self) -> Store:
+        """What an index takes as its vectors: all rows as they stand, compressed as they are."""
+
     def decode(self, ids: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Vectors float32[n, dim] of those rows, or of all, as they stand."""
         wanted = np.arange(self.rows) if ids is None else np.asarray(ids, np.int64)
@@ -146,6 +153,14 @@ class FullTable(EmbeddingTable):
 
     def forward(self, ids: Tensor) -> Tensor:
         return functional.embedding(ids, self.weight)
+
+    def to_store(self) -> Store:
+        return array(self.weight)
+
+
+def array(parameter: Any) -> NDArray[np.float32]:
+    """A parameter as an array of its own."""
+    return np.array(parameter.detach().numpy(), np.float32)
 
 
 def normal(shape: tuple[int, ...], std: float, random: Any, mean: float = 0.0) -> Any:

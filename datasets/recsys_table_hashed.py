@@ -12,13 +12,16 @@ from typing import Self
 import numpy as np
 
 from fanns.errors import InputError
+from fanns.stores import Coded
 
 from .recsys_hashing import entries
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
+    array,
     check_budget,
     functional,
     generator,
@@ -83,6 +86,10 @@ class UnifiedTable(EmbeddingTable):
 
     def forward(self, ids: Tensor) -> Tensor:
         return functional.embedding(self.codes[ids], self.memory.weight).flatten(-2)
+
+    def to_store(self) -> Store:
+        salts = [salt(self.feature, j) for j in range(self.chunks)]
+        return Coded.hashed(array(self.memory.weight), self.rows, np.array(salts, np.uint64))
 
 
 class HashedTable(UnifiedTable):

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.errors import InputError
+from fanns.stores import Coded
 
 from .recsys_hashing import entries, salted
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
+    array,
     check_budget,
     functional,
     generator,
@@ -76,6 +79,11 @@ class LocalityTable(EmbeddingTable):
     def forward(self, ids: Tensor) -> Tensor:
         return functional.embedding(self.places[ids], self.theta[:, None]).squeeze(-1)
 
+    def to_store(self) -> Store:
+        salts = np.array([_place_salt(c) for c in range(self.dim)], np.uint64)
+        picks = np.stack([picked(c) for c in range(self.dim)])
+        return Coded.signed(array(self.theta), self.signatures, picks, salts, rare=~self.known)
+
 
 def signatures(starts: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.uint64]:
     """uint64[rows]: the low BITS bits of each of HASHES minhashes of a row's samples."""
@@ -108,8 +116,12 @@ def allocation(
             key = key << np.uint64(BITS) | part
         # Keys of minhashes and row numbers are told apart by a bit that neither has.
         key = np.where(known, key, rows ^ np.uint64(1 << 63))
-        places[:, coordinate] = entries(key, _PLACE << 32 | coordinate, size)
+        places[:, coordinate] = entries(key, _place_salt(coordinate), size)
     return places
+
+
+def _place_salt(coordinate: int) -> int:
+    return _PLACE << 32 | coordinate
 
 
 def picked(coordinate: int) -> NDArray[np.int64]:

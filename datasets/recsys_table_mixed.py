@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.errors import InputError
+from fanns.stores import MixedDimension
 
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
+    array,
     check_budget,
     frequency_blocks,
     functional,
@@ -107,6 +110,13 @@ class MixedTable(EmbeddingTable):
                     part = part @ self.projections[str(number)]
                 made = made.index_copy(0, chosen, part)
         return made.reshape(*ids.shape, self.dim)
+
+    def to_store(self) -> Store:
+        matrices = {int(block): array(matrix) for block, matrix in self.projections.items()}
+        filled = [b for b, vectors in enumerate(self.vectors) if len(vectors)]
+        starts = np.cumsum([0] + [len(vectors) for vectors in self.vectors])
+        order = starts[self.blocks.numpy()] + self.places.numpy()
+        return MixedDimension([(array(self.vectors[b]), matrices.get(b)) for b in filled], order)
 
 
 def budget_widths(

@@ -10,12 +10,15 @@ import math
 from typing import ClassVar, Self
 
 from fanns.errors import InputError
+from fanns.stores import QuotientRemainder
 
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
+    array,
     check_budget,
     functional,
     generator,
@@ -92,6 +95,10 @@ class QuotientTable(EmbeddingTable):
         if self.op == "concat":
             return torch.cat((first, second), dim=-1)
         return first + second if self.op == "add" else first * second
+
+    def to_store(self) -> Store:
+        tables = array(self.remainders), array(self.quotients)
+        return QuotientRemainder(tables, self.rows, self.op)
 
 
 class QuotientSum(QuotientTable):

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanns.errors import InputError
+from fanns.stores import Masked
 
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
     check_budget,
     frequency_blocks,
@@ -136,6 +138,10 @@ class SelectedTable(EmbeddingTable):
         with torch.no_grad():
             self.weight.mul_(self.alpha[self.blocks])
         self.pruned.fill_(True)
+
+    def to_store(self) -> Store:
+        mask = self.alpha.numpy()[self.blocks.numpy()] > 0
+        return Masked(mask, self.decode()[mask])
 
     def widths(self) -> list[NDArray[np.int64]]:
         """The dimensions that each block holds, ascending."""

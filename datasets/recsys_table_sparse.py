@@ -10,12 +10,15 @@ import math
 from typing import Any, Self
 
 from fanns.errors import InputError
+from fanns.stores import Masked
 
 from .recsys_table import (
     STD,
     EmbeddingTable,
     FrequencyStats,
+    Store,
     Tensor,
+    array,
     check_budget,
     functional,
     generator,
@@ -94,6 +97,10 @@ class SparseTable(EmbeddingTable):
                 self._change(share, optimizer)
         with torch.no_grad():
             self.weight.mul_(self.mask)
+
+    def to_store(self) -> Store:
+        mask = self.mask.numpy()
+        return Masked(mask, array(self.weight)[mask])
 
     def share(self, step: int) -> float:
         """The share of live entries replaced at a step: a falling half cosine, then none."""

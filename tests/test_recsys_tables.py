@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fanns.errors import InputError
+from fanns.stores_base import NativeStore
 
 torch = pytest.importorskip("torch")
 
@@ -105,6 +106,20 @@ def test_steps_bring_the_vectors_of_looked_up_rows_where_they_should_be(kind: st
     assert losses[-1] < losses[0] * 0.6
     assert all(p.grad is not None and bool(p.grad.any()) for p in table.parameters()
                if p.shape[0] != 0)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stores_give_the_vectors_that_were_trained(kind: str) -> None:
+    table = shrunk(table_for(kind, ROWS, DIM, None, stats(), seed=3))
+    store = table.to_store()
+    if not isinstance(store, NativeStore):
+        assert kind == "full" and np.array_equal(store, table.decode())
+        return
+    assert len(store) == ROWS
+    assert np.allclose(store.decode(np.arange(ROWS)), table.decode(), atol=1e-6)
+    beside = {"quotient-concat": 64, "quotient-add": 64, "quotient-mult": 64, "mixed": 5 * ROWS,
+              "lma": 20_000, "sparse": 20 * ROWS, "selected": 20 * ROWS}  # fmt: skip
+    assert store.nbytes <= 4 * table.num_params + beside.get(kind, 256)
 
 
 def test_untouched_rows_of_a_full_table_get_no_gradient() -> None:
