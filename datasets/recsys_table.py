@@ -163,6 +163,13 @@ def array(parameter: Any) -> NDArray[np.float32]:
     return np.array(parameter.detach().numpy(), np.float32)
 
 
+def forget(optimizer: Any, parameter: Any, entries: Tensor) -> None:
+    """Clears what an optimiser remembers of some entries of a parameter (Adam's moments)."""
+    for value in optimizer.state.get(parameter, {}).values():
+        if torch.is_tensor(value) and value.shape == parameter.shape:
+            value.view(-1)[entries] = 0.0
+
+
 def normal(shape: tuple[int, ...], std: float, random: Any, mean: float = 0.0) -> Any:
     """A parameter drawn from a normal distribution."""
     return nn.Parameter(torch.randn(shape, generator=random) * std + mean)

@@ -20,9 +20,9 @@ from .recsys_table import (
     Tensor,
     array,
     check_budget,
+    forget,
     functional,
     generator,
-    nn,
     normal,
 )
 from .recsys_torch import torch
@@ -122,11 +122,4 @@ class SparseTable(EmbeddingTable):
         mask[dropped], mask[grown] = False, True
         weight[dropped] = 0.0
         weight[grown] = 0.0
-        _forget(optimizer, self.weight, grown)
-
-
-def _forget(optimizer: Any, parameter: nn.Parameter, entries: Tensor) -> None:
-    """Clears what an optimiser remembers of some entries of a parameter (Adam's moments)."""
-    for value in optimizer.state.get(parameter, {}).values():
-        if torch.is_tensor(value) and value.shape == parameter.shape:
-            value.view(-1)[entries] = 0.0
+        forget(optimizer, self.weight, grown)

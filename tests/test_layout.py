@@ -70,8 +70,9 @@ FORBIDDEN = [
         "index segment segment_* building prepared execution planner storage kernels.* paths*",
     ),
 ]
-# What data sets may use of the search: errors, and the stores that compressed tables are given as.
-BESIDE = "errors stores stores_*"
+# What data sets may use of the search: errors, the stores that compressed tables are given as, and
+# the look-up of product keys, which memory layers learn by.
+BESIDE = "errors stores stores_* product_keys"
 # Measures single kernels, which no public call runs alone.
 MICROBENCHMARKS = "bench.proofs.kernel_*"
 ALLOWED_OF_KERNELS = {"numpy", "numba", "llvmlite", "platformdirs", "fanns"}
