@@ -218,7 +218,7 @@ def _histogram(path: Path, column: Column, axis: str) -> None:
     numbers = column.numbers
     top = float(np.percentile(numbers, 99.5))
     within, beyond = numbers[numbers <= top], int((numbers > top).sum())
-    title = column.name + (f" ({beyond:,} rows beyond the right edge)" if beyond else "")
+    title = column.name + (f" ({beyond:,} beyond the right edge)" if beyond else "")
     if np.all(within == np.floor(within)) and within.max() - within.min() <= 40:
         places, rows = np.unique(within, return_counts=True)
         figures.columns(path, places, rows, title, axis)

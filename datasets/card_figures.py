@@ -52,6 +52,8 @@ def columns(
             )
         else:
             axes.bar(at, values, 0.85, color=INK)
+        if np.all(at == np.floor(at)):
+            axes.locator_params(axis="x", integer=True)
         axes.set_xlabel(axis)
         axes.set_ylabel("rows")
         axes.set_title(title)
