@@ -94,6 +94,8 @@ def _tail(segments: Sequence[Segment], kept: list[Selection], gathered: int) -> 
     tail: list[int] = []
     for place in reversed(range(len(kept))):
         rows = kept[place].count
+        if segments[place].native:
+            break
         if rows >= MEASURED_ROWS and not _is_plain(segments[place]):
             break
         if rows > max(FACTOR * gathered, FEW) or gathered + rows >= TAIL_ROWS:
@@ -125,5 +127,5 @@ def next_id(snapshot: Snapshot) -> int:
     if not all(type(number) is int and number >= 0 for number in after):
         raise CorruptIndexError(f"next_id: not numbers of rows: {after}")
     if snapshot.id_kind == "int":
-        after += [int(segment.ids.ties.max()) + 1 for segment in snapshot.segments if segment.n]
+        after += [segment.ids.last + 1 for segment in snapshot.segments if segment.n]
     return max(after, default=0)

@@ -188,54 +188,86 @@ def prepare_data(
     label_index: Sequence[str] | str = (),
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
+    options = {
+        "vector": vector,
+        "id": id,
+        "metric": metric,
+        "attributes": attributes,
+        "store": store,
+        "model": model,
+        "seed": seed,
+        "threads": threads,
+        "keep_originals": keep_originals,
+        "reduce": reduce,
+        "calibration": calibration,
+        "bits": bits,
+        "range_index": range_index,
+        "label_index": label_index,
+    }
+    check_options(options)
+    table = read_table(data)
+    if id is not None and id not in table.column_names:
+        raise InputError(f"id: no column {id!r}; the columns are {', '.join(table.column_names)}")
+    ingest = split(table, vector=vector, id=id or "id", attributes=attributes, store=store)
+    check_rows(ingest, metric, threads or available_threads())
+    return recipe_of(ingest, ingest.vectors.shape[1], str(ingest.vectors.dtype), options), ingest
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises InputError unless the options of a build are of their types and among their values."""
+    metric, calibration, reduce = (options[n] for n in ("metric", "calibration", "reduce"))
     if not isinstance(metric, str) or metric not in METRICS:
         raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
     if calibration not in ("measure", "default"):
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
     if not isinstance(reduce, str) or reduce not in REDUCE:
         raise InputError(f"reduce is {reduce!r}, expected 'auto', 'on' or 'off'")
+    bits = options["bits"]
     if type(bits) is not int or bits not in (0, *BITS):
         raise InputError(f"bits is {bits!r}, expected 0 (none), {', '.join(map(str, BITS))}")
-    if threads is not None:
-        check_whole("threads", threads, 1)
-    check_whole("seed", seed, 0)
-    check_names("attributes", attributes)
-    check_names("store", store)
-    for name, value in (("vector", vector), ("id", id), ("model", model)):
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{name} is {value!r}, expected a name")
-    table = read_table(data)
-    if id is not None and id not in table.column_names:
-        raise InputError(f"id: no column {id!r}; the columns are {', '.join(table.column_names)}")
-    ingest = split(table, vector=vector, id=id or "id", attributes=attributes, store=store)
-    threads = threads or available_threads()
-    check_rows(ingest, metric, threads)
+    if options["threads"] is not None:
+        check_whole("threads", options["threads"], 1)
+    check_whole("seed", options["seed"], 0)
+    check_names("attributes", options["attributes"])
+    check_names("store", options["store"])
+    for name in ("vector", "id", "model"):
+        if options[name] is not None and not isinstance(options[name], str):
+            raise InputError(f"{name} is {options[name]!r}, expected a name")
+
+
+def recipe_of(ingest: Ingest, dimensions: int, dtype: str, options: Mapping[str, Any]) -> Recipe:
+    """The recipe that options of a build settle for its first rows.
+
+    Raises:
+        InputError: a text encoder is named for vectors that none made.
+    """
+    model = options["model"]
     if ingest.model == SIMULATED and model not in (None, SIMULATED):
         raise InputError(
             f"model={model!r}: these vectors are simulated, no text encoder made them; "
             "build from vectors of that model to query by text"
         )
-    recipe = Recipe(
-        metric=metric,
-        dimensions=ingest.vectors.shape[1],
-        dtype=str(ingest.vectors.dtype),
+    columns = ingest.attributes.column_names
+    return Recipe(
+        metric=options["metric"],
+        dimensions=dimensions,
+        dtype=dtype,
         vector_name=ingest.vector,
         id_name=ingest.id or "id",
         id_kind=kind_of(ingest.ids),
         generated=ingest.id is None,
-        attributes=tuple(ingest.attributes.column_names),
+        attributes=tuple(columns),
         stored=tuple(ingest.stored.column_names),
         schema=ingest.schema,
         model=model or ingest.model,
-        seed=seed,
-        threads=threads,
-        keep_originals=keep_originals,
-        reduce=reduce,
-        calibration=calibration,
-        bits=int(bits),
-        graphs=wanted(range_index, label_index, ingest.schema, ingest.attributes.column_names),
+        seed=options["seed"],
+        threads=options["threads"] or available_threads(),
+        keep_originals=options["keep_originals"],
+        reduce=options["reduce"],
+        calibration=options["calibration"],
+        bits=int(options["bits"]),
+        graphs=wanted(options["range_index"], options["label_index"], ingest.schema, columns),
     )
-    return recipe, ingest
 
 
 def check_rows(ingest: Ingest, metric: str, threads: int, start: int = 0) -> None:

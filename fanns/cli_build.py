@@ -37,6 +37,13 @@ CORRUPT = 3
 @click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the new index.")
 @click.option("--vector", help="Column of vectors. Default: the only one that can be it.")
+@click.option(
+    "--vectors",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a compressed table (fanns.stores) that is searched as it is. Default: "
+    "items.store of a data set's folder, where there is one.",
+)
+@click.option("--graph", is_flag=True, help="Of a compressed table, also build graph and clusters.")
 @click.option("--id", "id_", help="Column of keys. Default: `id` if there is one, else 0..n-1.")
 @click.option(
     "--metric",
@@ -127,6 +134,8 @@ def build(
     format_: str | None,
     quiet: bool,
     bits: str,
+    vectors: Path | None,
+    graph: bool,
     **options: Any,
 ) -> None:
     """Build an index from Parquet files.
@@ -135,12 +144,21 @@ def build(
     visible at the output before the whole index is written, so a build that fails or is interrupted
     leaves it as it was. With --memory-limit, what was built until then is kept beside it.
     """
-    from fanns import Index
+    from fanns import Index, stores
     from fanns.errors import IndexExistsError
 
     options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = [_items(path) for path in data]
+    beside = Path(data[0], stores.FOLDER)
+    if vectors is None and len(data) == 1 and source != list(data) and beside.is_dir():
+        vectors = beside
+    if vectors is None and graph:
+        raise click.UsageError("--graph is for a compressed table: give its folder by --vectors")
+    if vectors is not None and dry_run:
+        raise click.UsageError("--dry-run is for vectors in Parquet files, not for a store")
+    if vectors is not None:
+        options |= {"vectors": stores.load(vectors), "graph": graph}
     if dry_run:
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)

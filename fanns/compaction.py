@@ -44,6 +44,8 @@ class CompactReport:
         rows: live ones; removed: deleted rows that are gone now.
         beyond_limit: segments that were left as they are because merging them would take more than
             `memory_limit`.
+        native: segments over compressed tables (`fanns.stores`), which are left as they are: to
+            merge them would be to decompress them.
         readers: numbers of processes that still hold files which are erased from the directory, as
             far as this process may see them; None where the system does not tell. Without `erase`
             nobody looks, and it is empty.
@@ -56,6 +58,7 @@ class CompactReport:
     rows: int
     removed: int
     beyond_limit: int
+    native: int
     readers: tuple[int, ...] | None
 
 
@@ -68,7 +71,12 @@ class Weight(NamedTuple):
 
 
 def report(
-    before: Weight, after: Weight, rows: int, beyond: int, readers: tuple[int, ...] | None
+    before: Weight,
+    after: Weight,
+    rows: int,
+    beyond: int,
+    native: int,
+    readers: tuple[int, ...] | None,
 ) -> CompactReport:
     """What to tell of a compaction."""
     return CompactReport(
@@ -79,16 +87,32 @@ def report(
         rows=rows,
         removed=before.rows - after.rows,
         beyond_limit=beyond,
+        native=native,
         readers=readers,
     )
 
 
 def runs(segments: Sequence[Segment], every: bool, erase: bool) -> list[list[int]]:
-    """The neighbours to be merged, by their places; a run of one is a segment built anew."""
+    """The neighbours to be merged, by their places; a run of one is a segment built anew.
+
+    Native segments stay as they are, and part those before them from those behind.
+
+    Raises:
+        InputError: with `erase`, a native segment has deleted rows: many share each number of its
+            table.
+    """
     total = sum(segment.rows for segment in segments)
     found: list[list[int]] = []
     before = -2
     for place, segment in enumerate(segments):
+        if segment.native:
+            if erase and must(segment, True):
+                raise InputError(
+                    f"{segment.n - segment.rows} deleted rows of a compressed table cannot be "
+                    "erased, because rows share its numbers: export the index and import the file, "
+                    "or build it anew with a table without them"
+                )
+            continue
         small = segment.rows <= SMALL_SHARE * total
         if not (every or small or must(segment, erase)):
             continue

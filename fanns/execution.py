@@ -18,7 +18,7 @@ import numpy as np
 from fanns.explanation import SegmentReport
 from fanns.paths import APPROXIMATE, EXACT, EXHAUSTED, INCOMPLETE, Answers, Budget
 from fanns.paths.column_path import Covering
-from fanns.planner import AVOIDED, Plan, asks_for_lift, choose
+from fanns.planner import AVOIDED, Plan, asks_for_lift
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -255,15 +255,12 @@ def _plan_of(
     key = (count, k, far, options.recall, options.exact, options.only, coverings)
     plan = segment.plans.get(key)
     if plan is None:
-        plan = choose(
-            segment.calibration,
-            segment.n,
+        plan = segment.plan(
             count,
             k,
             options.recall,
             far=far,
             exact=options.exact,
-            has_graph=segment.has_graph,
             only=options.only,
             coverings=coverings,
         )

@@ -115,6 +115,11 @@ class Identifiers:
                 raise CorruptIndexError(f"ids/bytes: {error}") from error
         return made
 
+    @property
+    def last(self) -> int:
+        """The greatest of int keys, -1 where there are none."""
+        return int(self._values.max(initial=-1))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
         return dict(self._arrays)
@@ -155,6 +160,31 @@ class Identifiers:
     def _text(self, row: Any) -> bytes:
         offsets, data = self._arrays["offsets"], self._arrays["bytes"]
         return data[offsets[row] : offsets[row + 1]].tobytes()
+
+
+class RowNumbers(Identifiers):
+    """Keys 0..n-1 that are the row numbers: none is held. `ties` is empty, which says the same."""
+
+    def __init__(self, n: int) -> None:
+        self.kind, self.n = "int", n
+        self.ties = frozen(np.empty(0, np.int64))
+
+    @property
+    def last(self) -> int:
+        return self.n - 1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return rows.astype(np.int64)
+
+    def take_arrow(self, rows: np.ndarray) -> pa.Array:
+        return pa.array(self.take(rows))
+
+    def lookup(self, keys: np.ndarray | Sequence[str]) -> np.ndarray:
+        wanted = np.asarray(keys, np.int64)
+        return np.where((wanted >= 0) & (wanted < self.n), wanted, -1).astype(np.int32)
 
 
 def _raise_duplicate(key: Any, count: int) -> None:

@@ -29,6 +29,7 @@ from fanns.kernels.distance import METRICS
 from fanns.memory_limit import parse_size
 from fanns.merge_memory import Room
 from fanns.mutable import Mutable
+from fanns.native_building import make_native, prepare_native
 from fanns.persistence import load_index, save_index
 from fanns.planner import PATHS
 from fanns.planning import plan_build
@@ -40,6 +41,7 @@ from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.storage import Directory, check_durability
+from fanns.stores_base import NativeStore
 from fanns.streaming import build_streamed, prepare_rows
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
@@ -95,6 +97,7 @@ class Index(Mutable):
         data: Any,
         *,
         vector: str | None = None,
+        vectors: NativeStore | None = None,
         id: str | None = None,
         metric: str = "cosine",
         attributes: Sequence[str] | None = None,
@@ -111,6 +114,7 @@ class Index(Mutable):
         bits: int = 2,
         range_index: Sequence[str] = (),
         label_index: Sequence[str] | str = (),
+        graph: bool = False,
         memory_limit: int | str | None = None,
         progress: Progress | None = None,
     ) -> Index:
@@ -121,6 +125,9 @@ class Index(Mutable):
                 Parquet files.
             vector: the column of vectors (float32, float16, float64 or int8, all of one length);
                 found by itself when only one column can be it.
+            vectors: a store of `fanns.stores`, row i of which is the vector of row i of `data`
+                (None: there are no columns): a compressed embedding table, which is searched as it
+                is, exactly; `vector` is then the name that vectors come back by.
             id: the column of keys, int64 or string, distinct; without it ids are 0..n-1, or the
                 column named "id" when there is one.
             metric: "cosine", "l2" or "ip".
@@ -156,6 +163,9 @@ class Index(Mutable):
                 lists, are searched so; as many bytes for each of their rows. "auto" takes columns
                 of text, bool and lists, and as many of their values, the most frequent first, as
                 an eighth of the vectors' bytes holds.
+            graph: with `vectors`, also build clusters and a graph of int8 stand-ins of the rows (d
+                bytes and more for each, an index as of dense vectors), whose shortlists are
+                compared through the store: for large tables without product keys.
             memory_limit: the most memory that this process may hold meanwhile, libraries and all:
                 bytes, or a text such as "1GB". Then `data` must be Parquet files, which are read
                 piece by piece, and `path` be given; the index has as many segments as it takes.
@@ -187,6 +197,20 @@ class Index(Mutable):
             "range_index": range_index,
             "label_index": label_index,
         }
+        if vectors is not None:
+            return cls._over(
+                data,
+                vectors,
+                options,
+                graph,
+                queries,
+                path,
+                overwrite,
+                progress,
+                memory_limit,
+            )
+        if graph:
+            raise InputError("graph is for vectors=: other segments have a graph by their size")
         if memory_limit is not None:
             given = (data, options, path, overwrite, queries, memory_limit)
             return cls.open(build_streamed(*given, progress))
@@ -197,6 +221,31 @@ class Index(Mutable):
         return cls._made(prepared, queries, path, overwrite, progress)
 
     @classmethod
+    def _over(
+        cls,
+        data: Any,
+        store: NativeStore,
+        options: Mapping[str, Any],
+        graph: bool,
+        queries: np.ndarray | None,
+        path: str | Path | None,
+        overwrite: bool,
+        progress: Progress | None,
+        memory_limit: int | str | None,
+    ) -> Index:
+        """An index over a native store."""
+        if memory_limit is not None:
+            raise InputError("memory_limit is for vectors in Parquet files, not for a store")
+
+        def prepared() -> tuple[Recipe, Ingest, None]:
+            return *prepare_native(data, store, options, bool(graph)), None
+
+        def make(recipe: Recipe, ingest: Any, queries: Any, progress: Progress | None) -> Segment:
+            return make_native(recipe, ingest, store, bool(graph), queries, progress)
+
+        return cls._made(prepared, queries, path, overwrite, progress, make)
+
+    @classmethod
     def _made(
         cls,
         prepared: Callable[[], tuple[Recipe, Ingest | list[Ingest], int | None]],
@@ -204,18 +253,19 @@ class Index(Mutable):
         path: str | Path | None,
         overwrite: bool,
         progress: Progress | None,
+        make: Callable[..., Segment] = make_segment,
     ) -> Index:
         """An index of one segment, in memory or at `path`; whether it may go there comes first.
 
         `prepared` gives the recipe, the rows, and the next id where ids are generated and some
-        were given before.
+        were given before; `make` the segment of these.
         """
         directory = None
         if path is not None:
             directory = Directory.create(path, overwrite=overwrite)
         try:
             recipe, ingest, following = prepared()
-            segment = make_segment(recipe, ingest, queries, progress)
+            segment = make(recipe, ingest, queries, progress)
             if following is not None and recipe.generated:
                 segment.meta["next_id"] = following
             made = cls(recipe, [segment])
@@ -470,7 +520,8 @@ class Index(Mutable):
             group_by: an attribute; at most `group_size` rows of each value, k groups.
             threads: over the queries of a batch.
             timeout: seconds; max_work: distances. Either may end the search `incomplete`.
-            plan: "scan", "clusters" or "graph", for experts.
+            plan: "scan", "clusters", "graph" or "keys" (product keys of a native store), for
+                experts; where there is none of it, the scan.
 
         Returns:
             `Hits` for one query, `BatchHits` for many.

@@ -98,6 +98,50 @@ def split(
     )
 
 
+def split_beside(
+    table: pa.Table | None,
+    rows: int,
+    *,
+    vector: str | None,
+    id: str | None,
+    attributes: Sequence[str] | None,
+    store: Sequence[str] | None,
+) -> Ingest:
+    """Take a table apart whose vectors are elsewhere: `vectors` has no dimensions.
+
+    table: of so many rows; None for no columns at all. vector: the name that vectors have from now
+    on, "vector" unless told otherwise; no column may have it. The rest is as for `split`.
+    """
+    name = vector or "vector"
+    if table is None:
+        table = pa.table({})
+    if name in table.column_names:
+        raise InputError(
+            f"column {name!r} has the name of the vectors, which are in a store: rename it, or "
+            "name them (vector=)"
+        )
+    twice = [one for one, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise InputError(f"column {twice[0]!r} occurs twice: rename one of them")
+    if id is None and "id" in table.column_names:
+        id = "id"
+    if id is not None:
+        _named(table, id, "id")
+    ids = np.arange(rows, dtype=np.int64) if id is None else read_ids(table, id, 0)
+    indexed, kept = _roles(table, name, id, attributes, store)
+    schema = schema_of(pa.schema([table.schema.field(one) for one in [*indexed, *kept]]))
+    return Ingest(
+        ids=ids,
+        vectors=np.empty((rows, 0), np.float32),
+        attributes=_plain(table, indexed, schema),
+        stored=_plain(table, kept, schema),
+        schema=schema,
+        vector=name,
+        id=id,
+        model=_model(table),
+    )
+
+
 def vector_candidates(table: pa.Table) -> list[str]:
     """Names of the columns that could be the vector: lists of floats, of one length above 1."""
     return [f.name for f in table.schema if _dimension(table, f) is not None]

@@ -247,7 +247,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
         for name in segment.arrays:
             group = name.split("/")[0]
             group = "codes" if group == "bits" else group
-            group = "vectors" if group == "reduction" else group
+            group = "vectors" if group in ("reduction", "store") else group
             group = "column_graphs" if group in FOLDERS else group
             group = group if group in weight else "other"
             weight[group] += segment.array_bytes(name)
@@ -286,6 +286,8 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
 
 def _held(segment: Segment, dimensions: int) -> str:
     """How many numbers a vector of a segment is held by, in words."""
+    if segment.native:
+        return segment.told
     reduction = segment.reduction
     if reduction is None:
         return f"{dimensions:,} dimensions"

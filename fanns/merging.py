@@ -40,6 +40,10 @@ SMALLEST = TAIL_ROWS
 """Segments of fewer rows are of one size."""
 
 
+NEVER = 1 << 30
+"""The size of a native segment, which is merged with none."""
+
+
 class Task(NamedTuple):
     """A merge to be done.
 
@@ -60,13 +64,13 @@ def ripe(segments: Sequence[Segment]) -> Iterator[list[int]]:
     The last ones are left out while they are so small that `add` may take them up.
     """
     last = len(segments)
-    while last and 2 * segments[last - 1].rows < SMALLEST:
+    while last and 2 * segments[last - 1].rows < SMALLEST and not segments[last - 1].native:
         last -= 1
     for place, segment in enumerate(segments[:last]):
-        if segment.n - segment.rows > DEAD_SHARE * segment.n:
+        if segment.n - segment.rows > DEAD_SHARE * segment.n and not segment.native:
             yield [place]
-    sizes = [size_of(segment.rows) for segment in segments[:last]]
-    for size in sorted(set(sizes)):
+    sizes = [NEVER if one.native else size_of(one.rows) for one in segments[:last]]
+    for size in sorted({*sizes} - {NEVER}):
         run: list[int] = []
         for place, own in enumerate([*sizes, size + 1]):
             if own <= size:

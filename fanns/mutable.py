@@ -255,7 +255,8 @@ class Mutable:
     ) -> CompactReport:
         """Merge small segments and those with many deleted rows, and give their space back.
 
-        Paths of columns that updates took away are built anew.
+        Paths of columns that updates took away are built anew. Segments over compressed tables
+        stay as they are, which the report says.
 
         Rows keep their order, and vectors are read back from what the index holds. Searches go on
         meanwhile; other changes wait. Readers keep the files that they have open, and their space,
@@ -289,7 +290,8 @@ class Mutable:
             if erase and self._directory is not None:
                 readers = self._erase(self._directory, wait)
             after = self._weight(self._snapshot)
-            return report(before, after, self._snapshot.rows, beyond, readers)
+            native = sum(segment.native for segment in self._snapshot.segments)
+            return report(before, after, self._snapshot.rows, beyond, native, readers)
 
     def _keep_calibration(self, segment: Segment) -> None:
         """Write down a segment's new calibration, unless the segment was merged meanwhile."""

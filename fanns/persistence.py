@@ -9,6 +9,7 @@ from fanns.paths.graph_builder import MIN_ROWS
 from fanns.schema import Schema
 from fanns.segment import BULK, Segment
 from fanns.segment_arrays import STORED
+from fanns.segment_native import STORE, NativeSegment
 from fanns.storage import Directory
 from fanns.stored_segment import Addition, SegmentFiles
 
@@ -77,4 +78,5 @@ def changed_columns(before: SegmentFiles, after: SegmentFiles, schema: Schema) -
 
 def opened(files: SegmentFiles, schema: Schema) -> Segment:
     """A stored segment; nothing but its description, and which rows are live, is read."""
-    return Segment.from_files(files, schema)
+    kind = NativeSegment if files.meta.get(STORE) is not None else Segment
+    return kind.from_files(files, schema)

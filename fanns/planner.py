@@ -30,7 +30,7 @@ from fanns.paths.column_path import Covering
 from fanns.paths.graph import GraphParameters
 from fanns.paths.scan import ScanParameters
 
-PATHS = ("scan", "clusters", "graph")
+PATHS = ("scan", "clusters", "graph", "keys")
 # Shortlists as multiples of k. Of title queries on 100,000 abstracts x 384 the codes prove 54 %
 # with 1.8 k, 99 % with 4 k and all with 6 k; reranking stops once proved, so that a long list
 # costs little.
@@ -79,7 +79,7 @@ class Plan:
     """One path with its parameters, what it should cost, and the plans that lost.
 
     Attributes:
-        path: one of PATHS; `label`: its variant, as explain names it.
+        path: one of PATHS, or "native"; `label`: its variant, as explain names it.
         parameters: the path's own NamedTuple.
         predicted_ns: one thread's time, nanoseconds; `predicted_codes`: codes to compare.
         rejected: (label, predicted ns or None, why not).

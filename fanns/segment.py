@@ -37,6 +37,7 @@ from fanns.paths.label_graph import LabelGraph
 from fanns.paths.locality import Locality
 from fanns.paths.range_graph import RangeGraph
 from fanns.paths.scan import ScanParameters, ScanPath
+from fanns.planner import Plan, choose
 from fanns.pq_codes import PQCodes
 from fanns.schema import Schema, schema_of
 from fanns.segment_arrays import STORED, FileArrays, Part, stored_table
@@ -82,6 +83,12 @@ class Segment:
         live: the rows that were not deleted, None where none was.
         calibration: of this segment's paths; reports: of its codes, by their names.
     """
+
+    native = False
+    """Whether vectors are computed from a compressed table; see `segment_native`."""
+
+    told = ""
+    """What there is to tell of such a table."""
 
     def __init__(
         self,
@@ -496,6 +503,31 @@ class Segment:
     @once
     def locality(self) -> Locality:
         return Locality(self.codes, self.clusters.offsets, self.scan_clusters.ranks)
+
+    def plan(
+        self,
+        count: int,
+        k: int,
+        recall: float,
+        *,
+        far: bool = False,
+        exact: bool = False,
+        only: str | None = None,
+        coverings: tuple[Covering, ...] = (),
+    ) -> Plan:
+        """The planner's choice for so many passing rows; see `planner.choose`."""
+        return choose(
+            self.calibration,
+            self.n,
+            count,
+            k,
+            recall,
+            far=far,
+            exact=exact,
+            has_graph=self.has_graph,
+            only=only,
+            coverings=coverings,
+        )
 
     def path(self, name: str, column: str | None = None) -> Any:
         """The access path of this name; `column`: the title of one of a column, None for all."""

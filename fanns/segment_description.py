@@ -27,6 +27,7 @@ def check_description(meta: Mapping[str, Any]) -> None:
         "products": _is_number(meta.get("products")),
         "codes": _are_reports(meta.get("codes")),
         "reduction": isinstance(meta.get("reduction", 0), dict | NoneType),
+        "store": isinstance(meta.get("store"), dict | NoneType),
         "calibration": isinstance(meta.get("calibration"), str),
     }
     for name, right in good.items():

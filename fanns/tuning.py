@@ -16,9 +16,11 @@ from fanns.checking import CheckReport
 from fanns.errors import InputError
 from fanns.kernels.distance import METRICS
 from fanns.paths.locality import FAR
+from fanns.paths.native import scaled
 from fanns.prepared import Snapshot, prepare
 from fanns.requests import filters_of
 from fanns.segment import Segment
+from fanns.segment_native import NativeSegment
 from fanns.selection import Selection
 from fanns.vectors import accept_queries
 
@@ -69,10 +71,15 @@ def tune(
     for place, segment in enumerate(snapshot.segments):
         if segment.n < MEASURED_ROWS:
             continue
-        projected = segment.project(asked)
-        held = asked if projected is None else projected.queries
+        if isinstance(segment, NativeSegment):
+            if segment.stand_ins is None:
+                continue  # exact, whatever is asked
+            held, own = scaled(asked, segment.scale), segment.stand_ins
+        else:
+            projected = segment.project(asked)
+            held, own = asked if projected is None else projected.queries, segment
         parts = [(selections[place], numbers) for selections, numbers in groups]
-        made = tuned(segment, held, parts, seed, k, progress)
+        made = tuned(own, held, parts, seed, k, progress)
         segment.calibrate(made)
         keep(segment)
     return TuneReport(before, check())

@@ -174,12 +174,16 @@ def line_of(
     ties: Array,
     line: Array,
 ) -> int:
-    """The line of one query's answers as every path gives them; ties int64[n]. See above."""
+    """The line of one query's answers as every path gives them; see above.
+
+    ties int64[n], empty where they are the row numbers.
+    """
     width, count = rows.shape[1], np.int64(found[0])
     bits = line.view(np.float64)
     for place in range(count):
         row = np.int64(rows[0, place])
-        line[place], line[2 * width + place] = ties[row], row
+        line[place] = ties[row] if ties.shape[0] > 0 else row
+        line[2 * width + place] = row
         bits[width + place] = distances[0, place]
     for i in range(WORDS):
         line[3 * width + i] = work[0, i]

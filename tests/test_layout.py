@@ -51,6 +51,7 @@ FLOORS = [
         "column_graphs graphs_changing advising",
         "compaction merging merge_memory background exporting export_checksum importing",
         "streaming surveying reading_rows probing memory_model unfinished planning",
+        "native_planner native_building",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text bench.*"],

@@ -195,9 +195,11 @@ def product_arrays(products: PQCodes | None) -> tuple[Any, ...]:
     if products.size != CENTROIDS:
         raise ValueError("fast scan needs product codes of 4 bits")
     rows = np.linspace(0, products.n - 1, SAMPLE).astype(np.int64)
-    factors = np.maximum(products.factor(rows), np.finfo(np.float32).tiny)
+    factors = products.factor(rows)
+    told = factors > np.finfo(np.float32).tiny  # a row at its centre tells nothing
+    ratios = products.error[rows][told] / factors[told] if told.any() else np.zeros(1)
     # An estimate's standard error is |q' - c| error / sqrt(d); that of codes of few bits is SPREAD
     # times |q' - c| times the row's factor, which slacks are counted in.
-    error = float(np.median(products.error[rows] / factors)) / math.sqrt(len(products.mean))
+    error = float(np.median(ratios)) / math.sqrt(len(products.mean))
     parts = (products.codes, products.fields, products.books, products.rotation)
     return *parts, error / SPREAD
