@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+import fanns
 from fanns.errors import InputError
 from fanns.stores_base import NativeStore
 
@@ -120,6 +122,22 @@ def test_stores_give_the_vectors_that_were_trained(kind: str) -> None:
     beside = {"quotient-concat": 64, "quotient-add": 64, "quotient-mult": 64, "mixed": 5 * ROWS,
               "lma": 20_000, "sparse": 20 * ROWS, "selected": 20 * ROWS}  # fmt: skip
     assert store.nbytes <= 4 * table.num_params + beside.get(kind, 256)
+
+
+@pytest.mark.parametrize("kind", ["lma", "mixed", "quotient-add", "sparse", "unified"])
+def test_an_index_searches_the_compressed_table_under_a_filter(kind: str) -> None:
+    table = shrunk(table_for(kind, ROWS, DIM, ROWS * DIM // 2, stats(), seed=3))
+    vectors, random = table.decode().astype(np.float64), np.random.default_rng(1)
+    group = random.integers(0, 3, ROWS)
+    items = pa.table({"id": np.arange(ROWS), "group": group})
+    store = table.to_store()
+    assert isinstance(store, NativeStore)
+    index = fanns.Index.build(items, vectors=store, metric="ip", calibration="default")
+    query = random.normal(size=DIM).astype(np.float32)
+    hits = index.search(query, k=5, where="group = 1", exact=True)
+    scores = np.where(group == 1, vectors @ query, -np.inf)
+    best = np.sort(scores)[::-1][:5]
+    assert np.allclose(scores[np.asarray(hits.ids)], best, atol=1e-5)
 
 
 def test_untouched_rows_of_a_full_table_get_no_gradient() -> None:
