@@ -75,9 +75,12 @@ def truth_table(truth: Truth) -> pa.Table:
     )
 
 
-def write(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
+def write(
+    dataset: Dataset, path: str | os.PathLike[str], *, details: dict[str, Any] | None = None
+) -> Path:
     """Write a data set into the folder `path`, made if needed; the manifest comes last.
 
+    details: whatever else tells how it was made, for the manifest.
     A folder whose writing was cut short has no manifest, or one that `verify` finds wrong.
     """
     folder = Path(path)
@@ -92,7 +95,7 @@ def write(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
         pq.write_table(table, partial, compression="zstd")
         os.replace(partial, target)
     keys = ("seed", "source", "model", "metric", "transforms")
-    return seal(folder, **{key: getattr(dataset, key) for key in keys})
+    return seal(folder, details=details, **{key: getattr(dataset, key) for key in keys})
 
 
 def seal(

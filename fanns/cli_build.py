@@ -48,9 +48,7 @@ CORRUPT = 3
 @click.option(
     "--metric",
     type=click.Choice(["cosine", "l2", "ip"]),
-    default="cosine",
-    show_default=True,
-    help="How distances are measured.",
+    help="How distances are measured. Default: as a data set's manifest says, else cosine.",
 )
 @click.option(
     "--attributes",
@@ -150,6 +148,7 @@ def build(
     options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = [_items(path) for path in data]
+<<<<<<< HEAD
     beside = Path(data[0], stores.FOLDER)
     if vectors is None and len(data) == 1 and source != list(data) and beside.is_dir():
         vectors = beside
@@ -159,6 +158,9 @@ def build(
         raise click.UsageError("--dry-run is for vectors in Parquet files, not for a store")
     if vectors is not None:
         options |= {"vectors": stores.load(vectors), "graph": graph}
+=======
+    options["metric"] = options["metric"] or _metric(data)
+>>>>>>> b888775 (Fit recommenders from the shell and write their vectors: graph filters, factorisation, LightGCN, NGCF, texts)
     if dry_run:
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)
@@ -187,6 +189,22 @@ def _items(path: str) -> str:
     """The items of a data set, where the path is the folder of one."""
     items = Path(path, "items.parquet")
     return str(items) if Path(path, "manifest.json").is_file() and items.is_file() else path
+
+
+def _metric(data: tuple[str, ...]) -> str:
+    """The metric of a data set, where the data is one; else cosine."""
+    from fanns.datasets.dataset import read_manifest
+
+    folders = {str(Path(path)) for path in data if path != _items(path)}
+    folders |= {str(Path(path).parent) for path in data if Path(path).name == "items.parquet"}
+    found = {
+        str(read_manifest(Path(folder))["metric"])
+        for folder in folders
+        if Path(folder, "manifest.json").is_file()
+    }
+    if len(found) > 1:
+        raise click.UsageError(f"data sets of the metrics {', '.join(sorted(found))}: --metric?")
+    return found.pop() if found else "cosine"
 
 
 @click.command()

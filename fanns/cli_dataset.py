@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fanns.cli_options import NOT_NEEDED, progress, quiet_option, say
+from fanns.cli_recsys import recsys
 
 if TYPE_CHECKING:
     from fanns.datasets.arxiv_records import Source
@@ -38,6 +39,9 @@ ENCODING = (
 @click.group()
 def dataset() -> None:
     """Make data sets: items with vectors and attributes, queries with filters, exact answers."""
+
+
+dataset.add_command(recsys)
 
 
 @dataset.command()
