@@ -148,7 +148,6 @@ def build(
     options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = [_items(path) for path in data]
-<<<<<<< HEAD
     beside = Path(data[0], stores.FOLDER)
     if vectors is None and len(data) == 1 and source != list(data) and beside.is_dir():
         vectors = beside
@@ -158,9 +157,7 @@ def build(
         raise click.UsageError("--dry-run is for vectors in Parquet files, not for a store")
     if vectors is not None:
         options |= {"vectors": stores.load(vectors), "graph": graph}
-=======
     options["metric"] = options["metric"] or _metric(data)
->>>>>>> b888775 (Fit recommenders from the shell and write their vectors: graph filters, factorisation, LightGCN, NGCF, texts)
     if dry_run:
         record = Index.plan_build(source, **options)
         _print_record(record, format_, None)
