@@ -27,7 +27,8 @@ from .recsys_ctr import ClickModel, Clicks, fit_clicks, measure
 from .recsys_dcn import Dcn
 from .recsys_field_embedding import compressed, full, unified
 from .recsys_fields import Field, fit_fields
-from .recsys_trainer import FitReport, Training
+from .recsys_report import FitReport
+from .recsys_trainer import Training
 
 AUTOINT_FIELDS = (
     "gender", "age", "occupation", "zip_code", "release", "time", "genres",
