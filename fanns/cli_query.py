@@ -30,6 +30,7 @@ from fanns.cli_output import (
     write_table,
     write_text,
 )
+from fanns.cli_recommend import for_user, user_options
 from fanns.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ RECALL = click.option(
 @VECTOR_FILE
 @click.option("--text", help="Query by text, with the model that the index records.")
 @click.option("--like", metavar="ID", help="Query by the vector of a row; itself is a hit too.")
+@user_options
 @filter_options
 @K
 @RECALL
@@ -81,6 +83,11 @@ def query(
     vector_file: Path | None,
     text: str | None,
     like: str | None,
+    users: Path | None,
+    user: str | None,
+    unseen: bool,
+    rerank: str | None,
+    shortlist: int,
     where: str | None,
     columns: list[str] | None,
     k: int,
@@ -95,18 +102,29 @@ def query(
 ) -> int:
     """Find the nearest rows that pass a filter.
 
-    One of --vector-file, --text and --like says what to look for. An array of shape [m, d] asks
-    m queries, whose hits carry the query's number.
+    One of --vector-file, --text, --like and --user says what to look for. An array of shape
+    [m, d] asks m queries, whose hits carry the query's number.
 
     \b
     fanns query papers.fanns --like 2103.00017 --where "primary_category = :c" -p c=cs.LG
+    fanns query items.fanns --users users.parquet --user 42 --unseen --where "year >= 2000"
     """
     import fanns
 
-    if sum(given is not None for given in (vector_file, text, like)) != 1:
-        raise click.UsageError("give one of --vector-file, --text and --like")
+    if sum(given is not None for given in (vector_file, text, like, user)) != 1:
+        raise click.UsageError("give one of --vector-file, --text, --like and --user")
+    if user is None and (users is not None or unseen or rerank is not None):
+        raise click.UsageError("--users, --unseen and --rerank go with --user")
     shown = choose_format(format_, output)
     with fanns.open(index) as opened:
+        if user is not None:
+            options |= {"users": users, "user": user, "unseen": unseen, "rerank": rerank}
+            options |= {"shortlist": shortlist, "explain": explain, "where": where}
+            found = for_user(opened, shown, output, quiet, columns=columns, k=k, **options)
+            if strict and found < k:
+                say(f"error: user {user} has {found} hits, fewer than k = {k}")
+                return FEW
+            return 0
         if text is not None:
             asked: Any = _encoded(opened, text, model, trust_remote_code)
         else:

@@ -1,0 +1,152 @@
+"""`fanns dataset recsys rerank`: second stages, trained on what users took of their shortlists."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fanns.cli_options import NOT_NEEDED, quiet_option, say
+from fanns.cli_output import SCHEMA_VERSION, choose_format, render, to_json, write_text
+from fanns.cli_recommend import KINDS, reranker_folder
+
+if TYPE_CHECKING:
+    from fanns import Index
+    from fanns.datasets.recsys_shortlists import Search, Shortlists
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--index",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="The index of its items (fanns build).",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="lightgbm: boosted trees; mlp: a network. May be given twice. Default: both.",
+)
+@click.option(
+    "--shortlist",
+    type=click.IntRange(min=2),
+    default=100,
+    show_default=True,
+    help="Nearest items of each user, which are ordered.",
+)
+@click.option(
+    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Items that are judged."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    help="Of the figures. Default: table on a terminal, json otherwise.",
+)
+@quiet_option
+def rerank(
+    dataset: Path,
+    index: Path,
+    kinds: tuple[str, ...],
+    shortlist: int,
+    k: int,
+    seed: int,
+    format_: str | None,
+    quiet: bool,
+) -> None:
+    """Train rerankers of a data set that `fit` wrote, and measure them.
+
+    They learn from the validation part, which no model was fitted on (trained models stopped by
+    it), with what training saw left out; figures are of the test part, with both left out. Each
+    reranker is written into a folder of the data set, where `fanns query --rerank` finds it.
+
+    \b
+    fanns dataset recsys rerank lastfm/ --index lastfm.fanns
+    fanns query lastfm.fanns --users lastfm/users.parquet --user 42 --unseen --rerank lightgbm
+    """
+    import pyarrow.parquet as pq
+
+    import fanns
+    from fanns.datasets import recsys_frame, recsys_rerank_training, recsys_shortlists
+
+    if NOT_NEEDED in sys.meta_path:
+        sys.meta_path.remove(NOT_NEEDED)  # LightGBM and torch want what it hides
+    items = pq.read_table(dataset / "items.parquet")
+    users = pq.read_table(dataset / "users.parquet")
+    columns = recsys_frame.learn(items, users)
+    with fanns.open(index) as opened:
+        search = _search(opened, columns.wanted, shortlist)
+
+        def made(label: str, *left_out: str) -> Shortlists:
+            return recsys_shortlists.gather(
+                columns, items, users, search, label=label, left_out=left_out
+            )
+
+        learned = made("valid", "seen")
+        tested = made("test", "seen", "valid")
+    records = [_record("none", tested, items, users, k, None)]
+    for kind in kinds or KINDS:
+        say(f"training {kind} on {len(learned.users):,} shortlists", quiet)
+        trained = recsys_rerank_training.train(kind, columns, learned.examples, seed=seed)
+        trained.save(reranker_folder(dataset, kind))
+        records.append(_record(kind, tested, items, users, k, trained))
+    if choose_format(format_, None, "json") == "json":
+        told = {"schema_version": SCHEMA_VERSION, "shortlist": shortlist, "rerankers": records}
+        write_text(to_json(told, indent=2), None)
+    else:
+        rows = [
+            (
+                one["kind"],
+                *(one["metrics"][f"{name}@{k}"] for name in ("ndcg", "recall")),
+                one["cpu_seconds"],
+                one["us_per_candidate"],
+            )
+            for one in records
+        ]
+        head = ("reranker", f"ndcg@{k}", f"recall@{k}", "CPU seconds to train", "us a candidate")
+        write_text(render(head, rows), None)
+
+
+def _search(index: Index, wanted: list[str], shortlist: int) -> Search:
+    """Shortlists of an index, with the columns that features are made of."""
+    from fanns import ids
+    from fanns.recommend import id_values
+
+    def search(vectors: Any, left_out: list[Any]) -> list[Any]:
+        found = []
+        for vector, out in zip(vectors, left_out, strict=True):
+            where = ~ids(id_values(out)) if len(out) else None
+            hits = index.search(vector, shortlist, where, columns=wanted)
+            found.append(hits.to_arrow(wanted))
+        return found
+
+    return search
+
+
+def _record(
+    kind: str, tested: Shortlists, items: Any, users: Any, k: int, trained: Any
+) -> dict[str, Any]:
+    """The figures of one reranker, None for the order of the vectors."""
+    from fanns.datasets.recsys_shortlists import measure
+
+    model = None if trained is None else trained.model
+    begun = time.process_time()
+    if model is not None:
+        model.predict(tested.examples.features)
+    took = time.process_time() - begun
+    measured = measure(tested, items, users, "test", model, ks=(k,))
+    return {
+        "kind": kind,
+        "metrics": measured.values,
+        "users": measured.users,
+        "cpu_seconds": 0.0 if trained is None else trained.report["cpu_seconds"],
+        "us_per_candidate": 1e6 * took / max(len(tested.items), 1),
+        "report": {} if trained is None else trained.report,
+    }
