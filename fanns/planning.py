@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fanns.building import Recipe, prepare_data
 from fanns.codebooks import SAMPLE
 from fanns.errors import InputError
 from fanns.ingest import Ingest
-from fanns.memory_limit import held_now, parse_size
+from fanns.memory_limit import parse_size
 from fanns.memory_model import (
     Parts,
     RowBytes,
@@ -90,19 +91,22 @@ def plan_build(data: Any, memory_limit: int | str | None = None, **options: Any)
     if source is None:
         recipe, ingest = prepare_data(data, **options)
         rows, reading = len(ingest.vectors), 0.0
-        samples = [_some(ingest, size) for size in (MIN_ROWS, TIMED_ROWS)]
+
+        def sample(size: int) -> list[Ingest]:
+            return _some(ingest, size)
+
     else:
         rows, looking = source.rows, Pace()
         recipe = survey(source, options, budget(limit), options["seed"], looking.tell)
         reading = looking.seconds(rows) * (1 + READ_AGAIN)
-        samples = [sampled(source, recipe, size) for size in (MIN_ROWS, TIMED_ROWS)]
+        sample = partial(sampled, source, recipe)
     looked = _sample_recipe(recipe, rows)
     first = time.perf_counter()
-    small = probe_rows(looked, samples[0])
+    small = probe_rows(looked, sample(MIN_ROWS))
     first = time.perf_counter() - first
-    large = probe_rows(looked, samples[1])
+    held = small.held  # a build looks at no more: the second sample leaves memory in pieces
+    large = probe_rows(looked, sample(TIMED_ROWS))
     per = _per_row(small, large, rows)
-    held = held_now()
     owned = source is not None
     if limit is None:
         runs = [rows]
