@@ -13,6 +13,7 @@ import click
 
 from fanns.cli_options import NOT_NEEDED, progress, quiet_option, say
 from fanns.cli_recsys import recsys
+from fanns.cli_rerank import rerank
 
 if TYPE_CHECKING:
     from fanns.datasets.arxiv_records import Source
@@ -41,6 +42,7 @@ def dataset() -> None:
     """Make data sets: items with vectors and attributes, queries with filters, exact answers."""
 
 
+recsys.add_command(rerank)
 dataset.add_command(recsys)
 
 

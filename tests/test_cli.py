@@ -181,7 +181,7 @@ def test_query_options_reach_the_search(call: Any, index: str, folder: Path) -> 
 def test_query_wants_one_kind_of_query(call: Any, index: str, folder: Path) -> None:
     for args in ((), ("--like", "x", "--text", "y")):
         code, _, err = call("query", index, *args)
-        assert code == 2 and "give one of --vector-file, --text and --like" in err
+        assert code == 2 and "give one of --vector-file, --text, --like and --user" in err
 
 
 def test_text_on_simulated_vectors_is_refused(call: Any, index: str) -> None:

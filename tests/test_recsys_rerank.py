@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import fanns
-from fanns.cli import main
+from fanns.cli import cli
 from fanns.datasets import recsys_frame, recsys_rerank_training, recsys_shortlists
 from fanns.datasets.recsys_rerank import KINDS, Examples, Reranker
 from fanns.errors import InputError, UnknownIdError
@@ -248,7 +248,7 @@ def test_unseen_items_under_a_filter(folder: Path) -> None:
 
 
 def run(*args: object) -> Any:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
 def test_the_whole_chain_from_the_shell(folder: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_whole_chain_from_the_shell(folder: Path) -> None:
         (["--rerank", folder], "no reranker here"),
     ):
         bad = run(*asked, *wrong)
-        assert bad.exit_code != 0 and why in bad.output
+        assert bad.exit_code != 0 and why in f"{bad.output}{bad.exception}"
     alone = run("query", folder / "items.fanns", "--like", "1000", "--unseen")
     assert alone.exit_code != 0 and "go with --user" in alone.output
     nobody = run("query", folder / "items.fanns", "--user", "u3")
