@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from fanns.errors import InputError
 
-from . import recsys_movielens
+from . import dataset, recsys_movielens
 from .recsys_autoint import AutoInt
 from .recsys_ctr import ClickModel, Clicks, fit_clicks, measure
 from .recsys_dcn import Dcn
 from .recsys_field_embedding import compressed, full, unified
-from .recsys_fields import Field, fit_fields
+from .recsys_fields import Field, encode, fit_fields
 from .recsys_report import FitReport
 from .recsys_trainer import Training
 
@@ -75,6 +75,23 @@ class Made:
     model: ClickModel
     report: FitReport
     fields: list[Field] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the model, for JSON."""
+        return {
+            "told": RECIPES[self.name].told,
+            "metrics": self.metrics,
+            "published": self.published,
+            "rows": dict(zip(("train", "valid", "test"), self.rows, strict=True)),
+            "table_params": self.params,
+            "best_epoch": self.report.best_epoch,
+            "stopped": self.report.stopped,
+            "cpu_seconds": self.report.cpu_seconds,
+            "wall_seconds": self.report.wall_seconds,
+            "config": self.report.config,
+            "config_hash": self.report.config_hash,
+            "versions": self.report.versions,
+        }
 
 
 def _autoint(deep: tuple[int, ...]) -> Callable[[Sequence[Field], int], ClickModel]:
@@ -188,6 +205,31 @@ def run(
         report,
         fields,
     )
+
+
+def write(made: Made, place: Path, folder: Path) -> Path:
+    """The movies that the model was fitted on as a data set, to find like ones by cosine.
+
+    items.parquet: id, embedding (the vectors of a movie's fields side by side), title, year and
+    genres.
+    """
+    data, _, movies = recsys_movielens.read(place)
+    rated = np.flatnonzero(data.item_counts > 0)
+    movies = movies.take(pa.array(rated))
+    known = {
+        "movie": pa.array(rated),
+        "release": _release(movies["year"]),
+        "genres": movies["genres"],
+    }
+    names = [field.name for field in made.fields if field.name in known]
+    own = [field for field in made.fields if field.name in names]
+    columns = encode(own, pa.table({name: known[name] for name in names}))
+    vectors = made.model.vectors(columns, names)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    items = movies.select(["id", "title", "year", "genres"]).add_column(1, "embedding", flat)
+    seed = made.report.config.get("seed")
+    found = dataset.Dataset(items, seed=seed, source=place.name, model=made.name, metric="cosine")
+    return dataset.write(found, folder, details={"fit": made.report.as_json()} | made.record())
 
 
 def clicks(place: Path) -> tuple[pa.Table, NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from fanns.cli_output import (
     to_json,
     write_text,
 )
+from fanns.cli_recsys_clicks import RECIPES, follow
 from fanns.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _whole_numbers(_: click.Context, __: click.Parameter, given: str) -> tuple[i
 
 
 @recsys.command()
-@click.argument("model", type=click.Choice(MODELS))
+@click.argument("model", type=click.Choice((*MODELS, *RECIPES)))
 @click.option(
     "--data",
     required=True,
@@ -157,6 +158,11 @@ def fit(
       ngcf          neural graph collaborative filtering (Wang et al. 2019)
       text          what items are described by
       aligned       texts aligned with behaviour (after EasyRec, 2025)
+    \b
+    or a recipe of a published figure, for MovieLens 1M (`published` in the figures)
+      autoint, autoint-plus                       attention over fields (Song et al. 2019)
+      unified-full, unified-hashed, unified-shared  one table for all fields, and what it is
+                                                  compared with (Coleman et al. 2023)
 
     Figures are those of the test part, over all items but those of training; trained models stop
     where validation says. `metrics` are of the model's scores; `vector_metrics` of the vectors
@@ -169,6 +175,12 @@ def fit(
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists; choose another folder, or --overwrite")
     started = time.perf_counter()
+    if model in RECIPES:
+        if data_format not in (None, "movielens") or split or min_value is not None:
+            raise click.UsageError(f"{model} has a protocol of its own: no --split, --min-value")
+        record = follow(model, data, output, options, lambda line: say(line, quiet))
+        _print(record, format_)
+        return
     source = _source(data, data_format, min_value, options["seed"])
     parts = _split(source, split, shares, options["seed"])
     options["text"] = None if options["text"] is None else tuple(options["text"])

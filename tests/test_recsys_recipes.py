@@ -1,5 +1,6 @@
 """Recipes of published figures, on a generated zip of MovieLens' format."""
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fanns.cli import run as run_command
 from fanns.errors import InputError
 
 torch = pytest.importorskip("torch")
 
+from fanns.datasets import dataset  # noqa: E402
 from fanns.datasets.recsys_recipes import RECIPES, clicks, run  # noqa: E402
 
 GENRES = ("Action", "Comedy", "Drama", "Horror")
@@ -88,3 +91,18 @@ def test_the_rows_that_count(ml: Path) -> None:
     assert table["genres"][0].as_py() and table["gender"][0].as_py() in ("F", "M")
     with pytest.raises(InputError, match="unknown recipe 'din'; expected one of autoint"):
         run("din", ml)
+
+
+def test_the_command_writes_the_movies_and_tells_the_figures(
+    ml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "films"
+    arguments = ["dataset", "recsys", "fit", "unified-shared", "--data", str(ml), "-o", str(out)]
+    quick = ["--epochs", "1", "--batch", "1024", "--threads", "1", "--format", "json", "-q"]
+    assert run_command([*arguments, *quick]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["published"] == {"auc": 0.82} and set(told["metrics"]) == {"auc", "logloss"}
+    made = dataset.read(out)
+    assert made.metric == "cosine" and made.vectors().shape == (len(made.items), 30)
+    assert made.items.column_names == ["id", "embedding", "title", "year", "genres"]
+    assert dataset.verify(out) == []
