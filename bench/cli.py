@@ -32,6 +32,7 @@ _ELSEWHERE = {
     "memory": "fanns.bench.cli_proofs:memory",
     "oracles": "fanns.bench.cli_oracles:oracles",
     "growth": "fanns.bench.cli_growth:growth",
+    "compression": "fanns.bench.cli_compression:compression",
     "live": "fanns.bench.cli_live:live",
 }
 _SHORT_LIMIT, _QUICK_LIMIT = 40.0, 2.75  # minutes
