@@ -32,7 +32,7 @@ from fanns.listing import Columns
 from fanns.once import once
 from fanns.parameters import Each
 from fanns.paths import EXHAUSTED, NO_BUDGET, Answers, Ready, no_answers
-from fanns.paths.column_path import FEWEST
+from fanns.paths.column_path import BLOCKS_LEAST
 from fanns.planner import Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
 from fanns.requests import Note
@@ -375,7 +375,7 @@ class Quick:
             return known
         count, k, recall = key
         # What the paths of columns would cost at least; more depends on the filter as well.
-        coverings = segment.least_coverings(count) if count >= FEWEST else ()
+        coverings = segment.least_coverings(count) if count >= BLOCKS_LEAST else ()
         plan = settled(segment, count, min(k, count), Options(recall), coverings)
         made = None
         if (

@@ -24,8 +24,8 @@ from fanns.kernels.scan_blocks import FIELDS, scan_blocks
 from fanns.paths import NO_BUDGET, Answers, Budget, Ready, RowSet, no_answers
 from fanns.paths.clusters import probed, product_arrays
 from fanns.paths.column_path import (
+    BLOCKS_LEAST,
     BLOCKS_MOST,
-    FEWEST,
     FOLDERS,
     RANGE,
     Covering,
@@ -163,7 +163,7 @@ class ColumnBlocks:
         return cls(folder, column, rows, ties, postings, arrays)
 
     def covering(self, bounds: list[int]) -> Covering | None:
-        """See `ColumnPath`; an interval, or a few values, of FEWEST to BLOCKS_MOST rows."""
+        """See `ColumnPath`; an interval, or a few values, of BLOCKS_LEAST to BLOCKS_MOST rows."""
         found = self._found(bounds)
         return None if found is None else found[0]
 
@@ -187,7 +187,7 @@ class ColumnBlocks:
             walks = 1 if self.postings.single else len(codes)
         runs = self._runs(bounds)
         rows = sum([high - low for _, _, low, high in runs])
-        if not FEWEST <= rows <= BLOCKS_MOST:
+        if not BLOCKS_LEAST <= rows <= BLOCKS_MOST:
             return None
         blocks = sum([last - first for first, last, _, _ in runs])
         return Covering(self.title, rows, walks, blocks), runs

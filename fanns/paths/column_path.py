@@ -23,7 +23,11 @@ from fanns.paths.graph import MOST_PLACES
 from fanns.selection import Selection, Span
 
 FEWEST = 1_024
-"""Rows of an interval or a value below which a scan takes as little time."""
+"""Rows of an interval or a value below which links are no better than a scan, and no values are
+given links or blocks of their own."""
+
+BLOCKS_LEAST = 512
+"""Rows of an interval below which blocks are not asked what they would cost: a scan takes less."""
 
 BLOCKS_MOST = 32_768
 """Rows of an interval or a value up to which blocks serve it; a walk takes less time beyond."""
