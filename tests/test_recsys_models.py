@@ -238,23 +238,3 @@ def test_published_figures_of_lastfm(
     found = judged(made, split)
     for figure, value in published.items():
         assert found[figure] == pytest.approx(value, abs=within), (figure, found.values)
-
-
-@pytest.mark.slow
-def test_the_symmetric_operator_ranks_best(lastfm: Path) -> None:
-    """The ablation of LightGCN's paper (its table 5, there on Gowalla), after few epochs."""
-    from fanns.datasets.recsys_lightgcn import LightGcn
-    from fanns.datasets.recsys_pairwise import Settings, train
-    from fanns.datasets.recsys_trainer import Training
-
-    split = read(lastfm).split
-    assert split is not None
-    settings = Settings(training=Training(lr=5e-3, epochs=20, threads=1))
-    data, found = split.train.seen(), {}
-    for norm in ("symmetric", "left", "sqrt-left", "sqrt-right"):
-        model = LightGcn(data, settings, norm)
-        train(model, data, None, settings, name=norm)
-        scores = inner_products(*model.vectors())
-        found[norm] = evaluate(scores, split.test.seen(), seen=data)["ndcg@20"]
-    assert max(found, key=lambda norm: found[norm]) == "symmetric", found
-    assert min(found, key=lambda norm: found[norm]) == "sqrt-right", found
