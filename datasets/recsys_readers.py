@@ -18,25 +18,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fanns.errors import InputError, StorageError
 
 from . import recsys_movielens
 from .recsys_interactions import Interactions, by_ids
+from .recsys_parquet import Columns, columns, features
 from .recsys_splits import Split, given
 
 FORMATS = ("lists", "triples", "movielens", "parquet")
 PARTS = ("train", "valid", "test")
-# What columns of Parquet files may be called.
-USERS = ("user", "user_id", "userId")
-ITEMS = ("item", "item_id", "itemId")
-VALUES = ("value", "rating")
-TIMES = ("time", "timestamp")
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -95,23 +87,7 @@ def _form(place: Path) -> str:
 def _text(place: Path, form: str) -> Source:
     """A text file, or a folder of train.txt, test.txt and maybe valid.txt."""
     files = _parts(place, ".txt") if place.is_dir() else {"": place}
-    columns = {name: _lines(path, form) for name, path in files.items()}
-    return _source(place, {name: columns[name] for name in files})
-
-
-class _Columns:
-    """Users and items of one file as Arrow arrays, values and times or None."""
-
-    def __init__(
-        self,
-        users: pa.Array,
-        items: pa.Array,
-        values: NDArray[np.float32] | None = None,
-        times: Ints | None = None,
-        empty: pa.Array | None = None,
-    ) -> None:
-        self.users, self.items, self.values, self.times = users, items, values, times
-        self.empty = users.slice(0, 0) if empty is None else empty  # users without an item
+    return _source(place, {name: _lines(path, form) for name, path in files.items()})
 
 
 def _parts(place: Path, suffix: str) -> dict[str, Path]:
@@ -124,15 +100,15 @@ def _parts(place: Path, suffix: str) -> dict[str, Path]:
     return files
 
 
-def _source(place: Path, columns: dict[str, _Columns]) -> Source:
+def _source(place: Path, parts: dict[str, Columns]) -> Source:
     """One space of ids over all files; the parts are those whose names tell."""
-    every = list(columns.values())
+    every = list(parts.values())
     user_ids = pa.concat_arrays([c.users for c in every] + [c.empty for c in every])
     item_ids = pa.concat_arrays([c.items for c in every])
     made = {
         name: by_ids(c.users, c.items, values=c.values, times=c.times, user_ids=user_ids,
                      item_ids=item_ids)
-        for name, c in columns.items()
+        for name, c in parts.items()
     }  # fmt: skip
     if set(made) == {""}:
         return Source(made[""], told=place.name)
@@ -152,7 +128,7 @@ def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     return np.concatenate(found) if len(found) == len(parts) else None
 
 
-def _lines(path: Path, form: str) -> _Columns:
+def _lines(path: Path, form: str) -> Columns:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -178,7 +154,7 @@ def _kind(path: Path, fields: list[list[bytes]]) -> str:
     return "lists"
 
 
-def _lists(path: Path, fields: list[list[bytes]]) -> _Columns:
+def _lists(path: Path, fields: list[list[bytes]]) -> Columns:
     users, items, empty, first = [], [], [], dict[int, int]()
     for number, line in enumerate(fields, 1):
         if not line:
@@ -191,10 +167,10 @@ def _lists(path: Path, fields: list[list[bytes]]) -> _Columns:
         if len(row) == 1:
             empty.append(row[0])
     kind = pa.int64()
-    return _Columns(pa.array(users, kind), pa.array(items, kind), empty=pa.array(empty, kind))
+    return Columns(pa.array(users, kind), pa.array(items, kind), empty=pa.array(empty, kind))
 
 
-def _triples(path: Path, fields: list[list[bytes]]) -> _Columns:
+def _triples(path: Path, fields: list[list[bytes]]) -> Columns:
     pairs, values = [], []
     for number, line in enumerate(fields, 1):
         if not line:
@@ -213,7 +189,7 @@ def _triples(path: Path, fields: list[list[bytes]]) -> _Columns:
     table = np.array(pairs, np.int64).reshape(-1, 2)
     held = np.array(values, np.float32)
     plain = bool((held == 1).all())  # a 1 behind every pair tells nothing
-    return _Columns(pa.array(table[:, 0]), pa.array(table[:, 1]), None if plain else held)
+    return Columns(pa.array(table[:, 0]), pa.array(table[:, 1]), None if plain else held)
 
 
 def _numbers(path: Path, number: int, fields: list[bytes]) -> list[int]:
@@ -234,7 +210,7 @@ def _parquet(place: Path) -> Source:
         files = {"": whole} if whole.exists() else _parts(place, ".parquet")
     else:
         files = {"": place}
-    source = _source(place, {name: _table_columns(path) for name, path in files.items()})
+    source = _source(place, {name: columns(path) for name, path in files.items()})
     if not place.is_dir():
         return source
     data = source.interactions
@@ -245,74 +221,3 @@ def _parquet(place: Path) -> Source:
         features(place / "items.parquet", data.item_ids),
         source.told,
     )
-
-
-def features(path: Path, ids: pa.Array) -> pa.Table | None:
-    """A table of features with a column `id`, one row for each of `ids`; None without the file.
-
-    Ids that the table does not have get nulls; rows of others are left out.
-    """
-    if not path.exists():
-        return None
-    table = _read(path)
-    if "id" not in table.column_names:
-        raise InputError(f"{path} has no column `id`")
-    own = table["id"].combine_chunks()
-    if pc.count_distinct(own).as_py() < len(own):
-        raise InputError(f"{path}: a row's `id` comes twice")
-    rows = pc.index_in(ids, own.cast(ids.type))
-    return table.take(rows).drop_columns(["id"]).add_column(0, "id", ids)
-
-
-def _table_columns(path: Path) -> _Columns:
-    table = _read(path)
-    users, items = _column(path, table, USERS), _column(path, table, ITEMS)
-    values, times = _column(path, table, VALUES, False), _column(path, table, TIMES, False)
-    for name, column in (("user", users), ("item", items), ("value", values), ("time", times)):
-        if column is not None and column.null_count:
-            row = pc.index(column.is_null(), pa.scalar(True)).as_py()
-            raise InputError(f"{path}: row {row} has no {name}")
-    return _Columns(
-        _ids(path, users),
-        _ids(path, items),
-        None if values is None else np.asarray(values.cast(pa.float32())),
-        None if times is None else _seconds(path, times),
-    )
-
-
-def _column(
-    path: Path, table: pa.Table, names: tuple[str, ...], needed: bool = True
-) -> pa.Array | None:
-    for name in names:
-        if name in table.column_names:
-            column = table[name].combine_chunks()
-            return column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
-    if needed:
-        raise InputError(
-            f"{path} has no column {' or '.join(names)}: its columns are "
-            f"{', '.join(table.column_names)}"
-        )
-    return None
-
-
-def _ids(path: Path, column: pa.Array) -> pa.Array:
-    if pa.types.is_integer(column.type):
-        return column.cast(pa.int64())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
-    raise InputError(f"{path}: ids are {column.type}, expected whole numbers or strings")
-
-
-def _seconds(path: Path, column: pa.Array) -> Ints:
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        return np.asarray(column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()))
-    if pa.types.is_integer(column.type):
-        return np.asarray(column.cast(pa.int64()))
-    raise InputError(f"{path}: times are {column.type}, expected timestamps or whole seconds")
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} cannot be read as Parquet: {error}") from error
