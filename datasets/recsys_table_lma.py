@@ -25,7 +25,6 @@ from .recsys_table import (
     Tensor,
     array,
     check_budget,
-    functional,
     generator,
     needed,
     normal,
@@ -77,7 +76,9 @@ class LocalityTable(EmbeddingTable):
         return cls(rows, dim, budget_params, known, std=std, seed=seed)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return functional.embedding(self.places[ids], self.theta[:, None]).squeeze(-1)
+        # Ten times as fast as an embedding of width one, backward.
+        places = self.places[ids]
+        return self.theta.index_select(0, places.reshape(-1)).view(places.shape)
 
     def to_store(self) -> Store:
         salts = np.array([_place_salt(c) for c in range(self.dim)], np.uint64)
