@@ -53,7 +53,7 @@ REGRET = 1.0
 SPREAD, WITHIN = 2.0, 4.0
 # A scan costs the same wherever the rows stand, clusters up to three times as much where a filter
 # avoids the query: a scan of up to so many times their cost is preferred.
-SURELY = 1.6
+SURELY = 1.35
 # What blocks cost does not depend on how a column's values and the query go together, walks and
 # clusters of all rows take up to three times what is predicted: blocks of up to so many times their
 # cost are preferred.
