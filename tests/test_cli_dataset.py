@@ -16,7 +16,7 @@ import pytest
 
 from fanns import cli_dataset
 from fanns.cli import FAILED, USAGE, run
-from fanns.datasets import arxiv_base, arxiv_output, data_card, dataset
+from fanns.datasets import arxiv_base, arxiv_output, data_card, dataset, encoders
 from fanns.datasets.arxiv_attributes import ATTRIBUTES
 from tests.arxiv_files import json_line, snapshot_record, tree, write_lines
 from tests.encoder_models import tiny_bert
@@ -248,4 +248,12 @@ def test_real_papers_and_a_real_model(fanns: Fanns, arxiv_folder: Path, tmp_path
     assert code == 0, stderr
     hits = [json.loads(line) for line in stdout.splitlines()]
     assert len(hits) == 3
-    assert any("lack hole" in str(hit) for hit in hits)
+    asked = encoders.load(str(model), max_length=128).queries(["black holes and their entropy"])[0]
+    passing = [
+        place
+        for place, row in enumerate(found.items.select(["main_categories", "year"]).to_pylist())
+        if "gr-qc" in row["main_categories"] and row["year"] < 2015
+    ]
+    nearest = np.argsort(-(found.vectors()[passing] @ asked), kind="stable")[:3]
+    ids = found.items["id"].to_pylist()
+    assert [hit["id"] for hit in hits] == [ids[passing[place]] for place in nearest]
