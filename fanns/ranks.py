@@ -14,8 +14,8 @@ import numpy.typing as npt
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.orthogonal import mix_rows, orthonormalise
 from fanns.kernels.projection import PANEL, packed
+from fanns.reduction import CHUNK, TOLERANCE, Reduction, product
 from fanns.threads import run_chunks
-from fanns.transforms import CHUNK, TOLERANCE, Reduction, product
 
 MIN_DIMENSIONS = 128
 """Codes are padded to 64 dimensions: with fewer than this a reduction saves little."""

@@ -39,12 +39,12 @@ from fanns.paths.range_graph import RangeGraph
 from fanns.paths.scan import ScanParameters, ScanPath
 from fanns.planner import Plan, choose
 from fanns.pq_codes import PQCodes
+from fanns.reduction import TOLERANCE, Projected, Reduction
 from fanns.schema import Schema, schema_of
 from fanns.segment_arrays import STORED, FileArrays, Part, stored_table
 from fanns.segment_description import check_description
 from fanns.selection import Selection
 from fanns.stored_segment import SegmentFiles
-from fanns.transforms import TOLERANCE, Projected, Reduction
 from fanns.vectors import MAX_DIMENSIONS, DenseVectors
 
 # Arrays read in bulk: their checksums are proved by `verify`, not on first touch.

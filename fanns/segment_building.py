@@ -25,10 +25,10 @@ from fanns.paths.column_graph_builder import Coded
 from fanns.paths.graph import GraphPath
 from fanns.paths.graph_builder import MIN_ROWS
 from fanns.pq_codes import PQCodes
+from fanns.reduction import Reduction
 from fanns.schema import Schema
 from fanns.segment import Clusters, Segment
 from fanns.segment_arrays import Part
-from fanns.transforms import Reduction
 from fanns.vectors import DenseVectors
 
 Progress = Callable[[str, int, int], None]

@@ -33,12 +33,12 @@ from fanns.paths.native import (
     wider,
 )
 from fanns.planner import Plan
+from fanns.reduction import Projected
 from fanns.segment import Segment
 from fanns.segment_arrays import FileArrays, Part
 from fanns.selection import Selection
 from fanns.stores import restored
 from fanns.stores_base import NativeStore
-from fanns.transforms import Projected
 
 STORE = "store"
 SCALE = "scale"

@@ -20,7 +20,7 @@ from fanns.kernels.jit import frozen
 from fanns.kernels.orthogonal import orthonormalise
 from fanns.kernels.projection import packed, unpacked
 from fanns.ranks import LARGE, MIN_DIMENSIONS, find_reduction, rank_limit
-from fanns.transforms import TOLERANCE, Reduction, product
+from fanns.reduction import TOLERANCE, Reduction, product
 
 METRICS = ("cosine", "l2", "ip")
 
