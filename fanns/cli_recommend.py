@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 KINDS = ("lightgbm", "mlp")
 OF_VECTORS = ("radius", "group_by", "timeout", "offset", "explain")
 """Options of a query that a user's shortlist knows nothing of."""
+LEFT = ("group_size", "threads")
+"""Those that have defaults, and are left out without a word."""
 
 
 def user_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,9 +84,6 @@ def for_user(
     ordered = f", the best of {found.shortlist} reranked" if rerank else ""
     say(f"{len(found)} of {found.matches:,} matches, {found.status}{ordered}", quiet)
     return len(found)
-
-
-LEFT = ("group_size", "threads")
 
 
 def load_reranker(named: str, users: Path) -> Reranker:
