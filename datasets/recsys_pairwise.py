@@ -7,6 +7,7 @@ weigh is added, decay / 2 times their squares by triple.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -45,18 +46,18 @@ class Settings:
     training: Training = field(default_factory=lambda: Training(lr=2e-3, epochs=1000))
 
 
-class Pairwise(torch.nn.Module):
+class Pairwise(torch.nn.Module, ABC):
     """What pairwise models share; `propagated` and `weighed` are theirs to say."""
 
     decay: float
 
+    @abstractmethod
     def propagated(self) -> tuple[Any, Any]:
         """The embeddings that are searched: users [n_users, d] and items [n_items, d]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weighed(self, rows: tuple[Any, Any, Any], found: tuple[Any, Any, Any]) -> list[Any]:
         """The embeddings whose squares are added, of users, positives and negatives."""
-        raise NotImplementedError
 
     def gathered(self, users: Any, positives: Any, negatives: Any) -> tuple[Any, Any, Any]:
         """The searched embeddings of a batch's users, positives and negatives."""
