@@ -54,7 +54,7 @@ def check(reference: Path) -> None:
     """Raises InputError when a reference cannot be read or has no vectors, MissingDependencyError
     without faiss.
     """
-    faiss_order.library()
+    faiss_order.loaded()
     with _opened(_files(reference)[0]) as file:
         schema = file.schema_arrow
     kind = schema.field("embedding").type if "embedding" in schema.names else None

@@ -42,7 +42,7 @@ class Curve(NamedTuple):
         return float(np.exp(logs[0] + part * (logs[1] - logs[0])))
 
 
-def library() -> Any:
+def loaded() -> Any:
     """The module faiss. Raises MissingDependencyError where it is not installed."""
     try:
         import faiss
@@ -58,7 +58,7 @@ def curves(vectors: Floats, queries: Floats) -> list[Curve]:
 
     vectors [n, d] and queries [m, d] of unit length. Raises MissingDependencyError without faiss.
     """
-    faiss = library()
+    faiss = loaded()
     threads = faiss.omp_get_max_threads()
     base, asked = np.ascontiguousarray(vectors), np.ascontiguousarray(queries)
     flat = faiss.IndexFlatIP(base.shape[1])
