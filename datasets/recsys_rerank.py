@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fanns.errors import InputError, MissingDependencyError, StorageError
+from fanns.errors import InputError, StorageError
 
 from .recsys_frame import NULL, FrameColumns
 
@@ -87,7 +87,9 @@ class Trees:
     @classmethod
     def load(cls, raw: bytes) -> Trees:
         """Raises MissingDependencyError without LightGBM."""
-        return cls(lightgbm().Booster(model_str=raw.decode()))
+        from .recsys_lightgbm import lightgbm
+
+        return cls(lightgbm.Booster(model_str=raw.decode()))
 
 
 class Network:
@@ -192,14 +194,3 @@ class Reranker:
         except (ValueError, KeyError, OSError) as error:
             raise InputError(f"{path}: the reranker is damaged: {error}") from error
         return cls(columns, model, report)
-
-
-def lightgbm() -> Any:
-    """The library; raises MissingDependencyError where it is not installed."""
-    try:
-        import lightgbm as library
-    except ImportError as error:
-        raise MissingDependencyError(
-            'LightGBM is not installed: pip install "fanns[recsys]"'
-        ) from error
-    return library

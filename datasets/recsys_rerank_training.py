@@ -25,7 +25,6 @@ from .recsys_rerank import (
     Network,
     Reranker,
     Trees,
-    lightgbm,
     spread,
 )
 
@@ -62,7 +61,8 @@ def train(
 def _trees(
     columns: FrameColumns, fitted: Examples, held: Examples, seed: int, threads: int
 ) -> tuple[Model, dict[str, Any]]:
-    library = lightgbm()
+    from .recsys_lightgbm import lightgbm
+
     settings = {
         "objective": "lambdarank",
         "metric": "ndcg",
@@ -84,7 +84,7 @@ def _trees(
         for name in columns.coded:  # negative codes are missing to LightGBM, which warns of them
             values = features[:, columns.names.index(name)]
             values[values < 0] = np.nan
-        return library.Dataset(
+        return lightgbm.Dataset(
             features,
             part.labels,
             group=part.sizes,
@@ -95,8 +95,8 @@ def _trees(
         )
 
     first = data(fitted)
-    stop = library.early_stopping(STOP_AFTER, verbose=False)
-    booster = library.train(
+    stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
+    booster = lightgbm.train(
         settings, first, TREES, valid_sets=[data(held, first)], callbacks=[stop]
     )
     told = {"leaves": LEAVES, "rate": RATE, "trees": int(booster.best_iteration)}

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fanns.errors import InputError, MissingDependencyError
+from fanns.errors import InputError
 
 from .recsys_interactions import Interactions
 
@@ -108,16 +108,11 @@ def tf_idf(words: Sequence[str], dimensions: int, seed: int, least: int = 3) -> 
     float32[n, d] of unit length, d at most `dimensions`. least: texts that a word must occur in;
     1 where that leaves nothing.
     """
-    try:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError as error:
-        raise MissingDependencyError(
-            "tf-idf needs scikit-learn: pip install 'fanns[recsys]'"
-        ) from error
+    from .recsys_sklearn import sklearn
+
     for enough in (least, 1):
         try:
-            counted = TfidfVectorizer(
+            counted = sklearn.feature_extraction.text.TfidfVectorizer(
                 ngram_range=(1, 2), min_df=min(enough, len(words)), sublinear_tf=True
             ).fit_transform(words)
             break
@@ -128,8 +123,8 @@ def tf_idf(words: Sequence[str], dimensions: int, seed: int, least: int = 3) -> 
     most = min(counted.shape) - 1
     if most < 1:
         raise InputError("tf-idf needs at least two texts and two words")
-    reduced = TruncatedSVD(min(dimensions, most), random_state=seed).fit_transform(counted)
-    return unit(reduced)
+    svd = sklearn.decomposition.TruncatedSVD(min(dimensions, most), random_state=seed)
+    return unit(svd.fit_transform(counted))
 
 
 def profiles(items: Floats, rows: Interactions) -> Floats:

@@ -51,6 +51,7 @@ def test_tf_idf() -> None:
 
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "fanns.datasets.recsys_sklearn", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
     with pytest.raises(MissingDependencyError, match=r"fanns\[recsys\]"):
         tf_idf(["a b", "b c"], 1, seed=0)
