@@ -16,8 +16,7 @@ import pyarrow as pa
 from .recsys_ctr import AT_ONCE, ClickModel, mlp
 from .recsys_field_embedding import STD, Tables
 from .recsys_fields import Columns, Field, take
-from .recsys_table import functional, nn
-from .recsys_torch import torch
+from .recsys_torch import functional, nn, torch
 
 
 class Interacting(torch.nn.Module):

@@ -24,8 +24,7 @@ from .recsys_ctr_metrics import auc, gauc, logloss
 from .recsys_field_embedding import STD, FieldEmbedding, Tables
 from .recsys_fields import Columns, Field, encode, take
 from .recsys_report import FitReport
-from .recsys_table import functional, nn
-from .recsys_torch import torch
+from .recsys_torch import functional, nn, torch
 from .recsys_trainer import Training, fit
 
 AT_ONCE = 8192  # rows scored at a time

@@ -11,7 +11,7 @@ from typing import Any
 from .recsys_ctr import ClickModel, mlp
 from .recsys_field_embedding import STD, Tables
 from .recsys_fields import Columns, Field
-from .recsys_table import nn
+from .recsys_torch import nn
 
 
 class Dcn(ClickModel):

@@ -22,8 +22,7 @@ from fanns.errors import InputError
 from .recsys_ctr import ClickModel
 from .recsys_field_embedding import STD, Tables
 from .recsys_fields import LIST, Columns, Field, encode
-from .recsys_table import functional, generator, nn, normal
-from .recsys_torch import torch
+from .recsys_torch import functional, generator, nn, normal, torch
 
 HISTORY = "_history"  # after a field's name: the column of the same in the user's history
 NOTHING = -1e9  # before a softmax: no weight

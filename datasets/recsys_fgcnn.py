@@ -15,8 +15,7 @@ from fanns.errors import InputError
 from .recsys_ctr import ClickModel, mlp
 from .recsys_field_embedding import STD, FieldEmbedding, Tables
 from .recsys_fields import Columns, Field
-from .recsys_table import nn
-from .recsys_torch import torch
+from .recsys_torch import nn, torch
 
 
 class Generator(torch.nn.Module):

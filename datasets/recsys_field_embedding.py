@@ -13,10 +13,10 @@ from typing import Any
 from fanns.errors import InputError
 
 from .recsys_fields import CATEGORICAL, NUMERIC, Columns, Field
-from .recsys_table import EmbeddingTable, FrequencyStats, FullTable, generator, nn, normal
+from .recsys_table import EmbeddingTable, FrequencyStats, FullTable
 from .recsys_table_hashed import Memory, UnifiedTable
 from .recsys_tables import table_for
-from .recsys_torch import torch
+from .recsys_torch import generator, nn, normal, torch
 
 STD = 0.01  # of the entries of untrained vectors
 SMALL = 200  # rows of a table that is not worth compressing (Ginart et al. 2019; Shi et al. 2019)

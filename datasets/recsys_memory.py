@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from fanns.errors import InputError
 from fanns.product_keys import ProductKeys
 
-from .recsys_table import array, forget, functional, generator, nn, normal
-from .recsys_torch import torch
+from .recsys_torch import array, forget, functional, generator, nn, normal, torch
 
 
 class Usage(NamedTuple):

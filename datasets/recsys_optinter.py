@@ -21,8 +21,7 @@ from .recsys_ctr import ClickModel
 from .recsys_field_embedding import STD, FieldEmbedding, Tables, full
 from .recsys_fields import CATEGORICAL, Columns, Field
 from .recsys_table import STD as TABLE_STD
-from .recsys_table import nn
-from .recsys_torch import torch
+from .recsys_torch import nn, torch
 
 MEMORISE, FACTORISE, DROP = "memorise", "factorise", "drop"
 METHODS = (MEMORISE, FACTORISE, DROP)

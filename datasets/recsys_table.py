@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 from fanns.errors import InputError
 from fanns.stores_base import NativeStore
 
-from .recsys_torch import torch
-
-nn = torch.nn
-functional = torch.nn.functional
-Tensor = Any  # PyTorch has no types that are read here
+from .recsys_torch import Tensor, array, functional, generator, normal, torch
 
 Store = NativeStore | NDArray[np.float32]  # a native store, or plain vectors float32[rows, dim]
 
@@ -63,6 +59,36 @@ class FrequencyStats:
                 )
 
 
+@dataclass(frozen=True)
+class Budget:
+    """A table that is wanted, and the numbers it may hold.
+
+    Attributes:
+        params: numbers at most. rows, dim: of the table.
+        stats, std, seed: see `EmbeddingTable.for_budget`.
+    """
+
+    params: int
+    rows: int
+    dim: int
+    stats: FrequencyStats | None
+    std: float
+    seed: int
+
+    def allow(self, what: str, least: int) -> None:
+        """Raises InputError where the budget is below what a kind of table needs at least."""
+        check_budget(what, self.params, least)
+
+    def known(self, what: str) -> FrequencyStats:
+        """The stats, checked; InputError where there are none."""
+        if self.stats is None:
+            raise InputError(
+                f"{what} needs stats: how often each of the {self.rows} rows is looked up"
+            )
+        self.stats.check(self.rows)
+        return self.stats
+
+
 class EmbeddingTable(torch.nn.Module, ABC):
     """Row numbers in, vectors out; the base of all kinds.
 
@@ -77,7 +103,6 @@ class EmbeddingTable(torch.nn.Module, ABC):
         self.rows, self.dim = rows, dim
 
     @classmethod
-    @abstractmethod
     def for_budget(
         cls,
         rows: int,
@@ -94,6 +119,12 @@ class EmbeddingTable(torch.nn.Module, ABC):
         vectors at first. Raises InputError where no table of this kind is so small, telling the
         least budget, or where stats are missing.
         """
+        return cls.within(Budget(budget_params, rows, dim, stats, std, seed))
+
+    @classmethod
+    @abstractmethod
+    def within(cls, budget: Budget) -> Self:
+        """What `for_budget` gives, by each kind in its own way."""
 
     @property
     def num_params(self) -> int:
@@ -125,11 +156,6 @@ class EmbeddingTable(torch.nn.Module, ABC):
         return made
 
 
-def generator(seed: int) -> Any:
-    """A generator of its own for what is drawn with this seed."""
-    return torch.Generator().manual_seed(seed)
-
-
 class FullTable(EmbeddingTable):
     """One vector a row, nothing compressed."""
 
@@ -138,41 +164,15 @@ class FullTable(EmbeddingTable):
         self.weight = normal((rows, dim), std, generator(seed))
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        check_budget("a full table", budget_params, rows * dim)
-        return cls(rows, dim, std=std, seed=seed)
+    def within(cls, budget: Budget) -> Self:
+        budget.allow("a full table", budget.rows * budget.dim)
+        return cls(budget.rows, budget.dim, std=budget.std, seed=budget.seed)
 
     def forward(self, ids: Tensor) -> Tensor:
         return functional.embedding(ids, self.weight)
 
     def to_store(self) -> Store:
         return array(self.weight)
-
-
-def array(parameter: Any) -> NDArray[np.float32]:
-    """A parameter as an array of its own."""
-    return np.array(parameter.detach().numpy(), np.float32)
-
-
-def forget(optimizer: Any, parameter: Any, entries: Tensor) -> None:
-    """Clears what an optimiser remembers of some entries of a parameter (Adam's moments)."""
-    for value in optimizer.state.get(parameter, {}).values():
-        if torch.is_tensor(value) and value.shape == parameter.shape:
-            value.view(-1)[entries] = 0.0
-
-
-def normal(shape: tuple[int, ...], std: float, random: Any, mean: float = 0.0) -> Any:
-    """A parameter drawn from a normal distribution."""
-    return nn.Parameter(torch.randn(shape, generator=random) * std + mean)
 
 
 def check_budget(what: str, budget: int, least: int) -> None:
@@ -182,14 +182,6 @@ def check_budget(what: str, budget: int, least: int) -> None:
             f"{what} of this shape holds at least {least:,} numbers, got a budget of "
             f"{budget:,}: give more, or take another kind of table"
         )
-
-
-def needed(stats: FrequencyStats | None, rows: int, what: str) -> FrequencyStats:
-    """The stats, checked; InputError where there are none."""
-    if stats is None:
-        raise InputError(f"{what} needs stats: how often each of the {rows} rows is looked up")
-    stats.check(rows)
-    return stats
 
 
 def frequency_blocks(counts: NDArray[np.int64], shares: tuple[float, ...]) -> NDArray[np.int64]:

@@ -15,19 +15,8 @@ from fanns.errors import InputError
 from fanns.stores import Coded
 
 from .recsys_hashing import entries
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    array,
-    check_budget,
-    functional,
-    generator,
-    nn,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, Store
+from .recsys_torch import Tensor, array, functional, generator, nn, torch
 
 CHUNKS = 4  # look-ups that make a vector of a unified table, unless told otherwise
 
@@ -68,21 +57,12 @@ class UnifiedTable(EmbeddingTable):
         self.register_buffer("codes", torch.from_numpy(np.stack(codes, axis=1)), persistent=False)
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        chunks = _chunks(dim)
-        width = dim // chunks
-        check_budget("a unified table", budget_params, width)
-        memory = Memory(budget_params // width, width, std=std, seed=seed)
-        return cls(rows, dim, memory, chunks=chunks)
+    def within(cls, budget: Budget) -> Self:
+        chunks = _chunks(budget.dim)
+        width = budget.dim // chunks
+        budget.allow("a unified table", width)
+        memory = Memory(budget.params // width, width, std=budget.std, seed=budget.seed)
+        return cls(budget.rows, budget.dim, memory, chunks=chunks)
 
     def forward(self, ids: Tensor) -> Tensor:
         return functional.embedding(self.codes[ids], self.memory.weight).flatten(-2)
@@ -96,19 +76,11 @@ class HashedTable(UnifiedTable):
     """A whole vector at one place: rows that fall on the same place are the same from then on."""
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        check_budget("a hashed table", budget_params, dim)
-        memory = Memory(min(rows, budget_params // dim), dim, std=std, seed=seed)
-        return cls(rows, dim, memory, chunks=1)
+    def within(cls, budget: Budget) -> Self:
+        budget.allow("a hashed table", budget.dim)
+        places = min(budget.rows, budget.params // budget.dim)
+        memory = Memory(places, budget.dim, std=budget.std, seed=budget.seed)
+        return cls(budget.rows, budget.dim, memory, chunks=1)
 
 
 def salt(feature: int, chunk: int) -> int:

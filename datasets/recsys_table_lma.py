@@ -17,19 +17,8 @@ from fanns.errors import InputError
 from fanns.stores import Coded
 
 from .recsys_hashing import entries, salted
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    array,
-    check_budget,
-    generator,
-    needed,
-    normal,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, FrequencyStats, Store, check_budget
+from .recsys_torch import Tensor, array, generator, normal, torch
 
 HASHES, BITS = 16, 4  # minhashes of a signature of 64 bits, and bits kept of each
 PICKS = 4  # minhashes that place a coordinate
@@ -62,18 +51,10 @@ class LocalityTable(EmbeddingTable):
         self.theta = normal((size,), std, generator(seed))
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        known = needed(stats, rows, "locality-sensitive allocation")
-        return cls(rows, dim, budget_params, known, std=std, seed=seed)
+    def within(cls, budget: Budget) -> Self:
+        stats = budget.known("locality-sensitive allocation")
+        rows, dim = budget.rows, budget.dim
+        return cls(rows, dim, budget.params, stats, std=budget.std, seed=budget.seed)
 
     def forward(self, ids: Tensor) -> Tensor:
         # Ten times as fast as an embedding of width one, backward.

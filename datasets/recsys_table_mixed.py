@@ -15,22 +15,8 @@ from numpy.typing import NDArray
 from fanns.errors import InputError
 from fanns.stores import MixedDimension
 
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    array,
-    check_budget,
-    frequency_blocks,
-    functional,
-    generator,
-    needed,
-    nn,
-    normal,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, Store, check_budget, frequency_blocks
+from .recsys_torch import Tensor, array, functional, generator, nn, normal, torch
 
 SHARES = (0.1, 0.2, 0.2, 0.2, 0.3)  # of the rows in each block, the most frequent first
 TEMPERATURE = 0.3  # alpha: 0 gives all blocks the same width
@@ -81,22 +67,13 @@ class MixedTable(EmbeddingTable):
         )
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        counts = needed(stats, rows, "a mixed-dimension table").counts
+    def within(cls, budget: Budget) -> Self:
+        counts = budget.known("a mixed-dimension table").counts
         blocks = frequency_blocks(counts, SHARES)
         sizes = np.bincount(blocks, minlength=len(SHARES))
         share = np.bincount(blocks, counts, minlength=len(SHARES)) / np.maximum(sizes, 1)
-        widths = budget_widths(sizes, share, dim, budget_params)
-        return cls(rows, dim, blocks, widths, std=std, seed=seed)
+        widths = budget_widths(sizes, share, budget.dim, budget.params)
+        return cls(budget.rows, budget.dim, blocks, widths, std=budget.std, seed=budget.seed)
 
     def forward(self, ids: Tensor) -> Tensor:
         flat = ids.reshape(-1)

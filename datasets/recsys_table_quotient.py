@@ -12,19 +12,8 @@ from typing import ClassVar, Self
 from fanns.errors import InputError
 from fanns.stores import QuotientRemainder
 
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    array,
-    check_budget,
-    functional,
-    generator,
-    normal,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, Store
+from .recsys_torch import Tensor, array, functional, generator, normal, torch
 
 OPERATIONS = ("concat", "add", "mult")
 
@@ -55,29 +44,20 @@ class QuotientTable(EmbeddingTable):
         self.quotients = normal((-(-rows // buckets), second), spread, random, mean)
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
+    def within(cls, budget: Budget) -> Self:
         """As many buckets as the budget allows, and half the rows at most: then W2 has two rows."""
-        least = min(_size(m, rows, cls._widths(dim)) for m in _around_root(rows))
-        check_budget(f"a quotient-remainder table ({cls.op})", budget_params, least)
-        widths = cls._widths(dim)
-        low = max(m for m in _around_root(rows) if _size(m, rows, widths) <= budget_params)
+        rows, widths = budget.rows, cls._widths(budget.dim)
+        least = min(_size(m, rows, widths) for m in _around_root(rows))
+        budget.allow(f"a quotient-remainder table ({cls.op})", least)
+        low = max(m for m in _around_root(rows) if _size(m, rows, widths) <= budget.params)
         high = -(-rows // 2)
         while low < high:  # from the root on, sizes grow with the buckets
             middle = (low + high + 1) // 2
-            if _size(middle, rows, widths) <= budget_params:
+            if _size(middle, rows, widths) <= budget.params:
                 low = middle
             else:
                 high = middle - 1
-        return cls(rows, dim, low, std=std, seed=seed)
+        return cls(rows, budget.dim, low, std=budget.std, seed=budget.seed)
 
     @classmethod
     def _widths(cls, dim: int) -> tuple[int, int]:

@@ -17,20 +17,8 @@ from numpy.typing import NDArray
 from fanns.errors import InputError
 from fanns.stores import Masked
 
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    check_budget,
-    frequency_blocks,
-    functional,
-    generator,
-    needed,
-    normal,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, Store, check_budget, frequency_blocks
+from .recsys_torch import Tensor, functional, generator, normal, torch
 
 SHARES = (0.1, 0.2, 0.2, 0.2, 0.3)  # of the rows in each block, the most frequent first
 RATE, PENALTY = 1e-2, 1e-5  # of the steps of alpha, and of its sum
@@ -72,18 +60,10 @@ class SelectedTable(EmbeddingTable):
         self._validation: Callable[[], Tensor] | None = None
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        counts = needed(stats, rows, "a selected table").counts
-        return cls(rows, dim, frequency_blocks(counts, SHARES), budget_params, std=std, seed=seed)
+    def within(cls, budget: Budget) -> Self:
+        blocks = frequency_blocks(budget.known("a selected table").counts, SHARES)
+        rows, dim = budget.rows, budget.dim
+        return cls(rows, dim, blocks, budget.params, std=budget.std, seed=budget.seed)
 
     @property
     def num_params(self) -> int:

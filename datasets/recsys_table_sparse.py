@@ -12,20 +12,8 @@ from typing import Any, Self
 from fanns.errors import InputError
 from fanns.stores import Masked
 
-from .recsys_table import (
-    STD,
-    EmbeddingTable,
-    FrequencyStats,
-    Store,
-    Tensor,
-    array,
-    check_budget,
-    forget,
-    functional,
-    generator,
-    normal,
-)
-from .recsys_torch import torch
+from .recsys_table import STD, Budget, EmbeddingTable, Store
+from .recsys_torch import Tensor, array, forget, functional, generator, normal, torch
 
 PERIOD = 100  # steps between changes of the mask
 FIRST_SHARE, LAST_SHARE = 0.5, 0.005  # of the live entries that a change replaces, over training
@@ -68,18 +56,10 @@ class SparseTable(EmbeddingTable):
             self.weight.mul_(self.mask)
 
     @classmethod
-    def for_budget(
-        cls,
-        rows: int,
-        dim: int,
-        budget_params: int,
-        stats: FrequencyStats | None = None,
-        *,
-        std: float = STD,
-        seed: int = 0,
-    ) -> Self:
-        check_budget("a sparse table", budget_params, 1)
-        return cls(rows, dim, min(budget_params, rows * dim), std=std, seed=seed)
+    def within(cls, budget: Budget) -> Self:
+        budget.allow("a sparse table", 1)
+        alive = min(budget.params, budget.rows * budget.dim)
+        return cls(budget.rows, budget.dim, alive, std=budget.std, seed=budget.seed)
 
     @property
     def num_params(self) -> int:
