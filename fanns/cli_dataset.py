@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import NOT_NEEDED, progress, quiet_option, say
+from fanns.cli_options import no_import_guard, progress, quiet_option, say
 from fanns.cli_recsys import recsys
+from fanns.cli_recsys_select import select
 from fanns.cli_rerank import rerank
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def dataset() -> None:
 
 
 recsys.add_command(rerank)
+recsys.add_command(select)
 dataset.add_command(recsys)
 
 
@@ -169,8 +170,7 @@ def arxiv(
     from fanns.datasets.arxiv_pipeline import WORK, Settings, make
     from fanns.memory_limit import parse_size
 
-    if NOT_NEEDED in sys.meta_path:
-        sys.meta_path.remove(NOT_NEEDED)  # what encoders and figures import may want it
+    no_import_guard()
     named = (*sources, *more)
     if not named:
         raise click.UsageError("missing option --source: a file, a folder, a URL or synthetic")

@@ -39,6 +39,12 @@ class _NotNeeded(MetaPathFinder):
 NOT_NEEDED = _NotNeeded()
 
 
+def no_import_guard() -> None:
+    """Lets a command import what NOT_NEEDED hides, as torch, encoders and others want it."""
+    if NOT_NEEDED in sys.meta_path:
+        sys.meta_path.remove(NOT_NEEDED)
+
+
 def quiet_option(command: Command) -> Command:
     return click.option("-q", "--quiet", is_flag=True, help="No talk and no progress on stderr.")(
         command
@@ -96,6 +102,21 @@ def names(_: click.Context, __: click.Parameter, given: str | None) -> list[str]
     if given is None:
         return None
     return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def whole_numbers(
+    _: click.Context, __: click.Parameter, given: str | None
+) -> tuple[int, ...] | None:
+    """Numbers above 0 from a comma-separated option, ascending."""
+    if given is None:
+        return None
+    try:
+        found = tuple(sorted({int(part) for part in given.split(",")}))
+    except ValueError as error:
+        raise click.BadParameter(f"expected numbers such as 10,20, got {given!r}") from error
+    if found[0] < 1:
+        raise click.BadParameter(f"expected numbers above 0, got {given!r}")
+    return found
 
 
 def labels(context: click.Context, option: click.Parameter, given: str | None) -> list[str] | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ import numpy as np
 
 from fanns.cli_options import (
     INDEX,
-    NOT_NEEDED,
     filter_options,
     names,
+    no_import_guard,
     quiet_option,
     read_vectors,
     say,
@@ -232,8 +231,7 @@ def _encoded(index: Index, text: str, model: str | None, trust_remote_code: bool
     """float32[d] of a text, by the encoder that the index records."""
     from fanns.text import encode
 
-    if NOT_NEEDED in sys.meta_path:
-        sys.meta_path.remove(NOT_NEEDED)  # what encoders import may want it
+    no_import_guard()
     return encode([text], index.model, index.dimensions, model, trust_remote_code)[0]
 
 

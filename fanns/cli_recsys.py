@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import NOT_NEEDED, names, quiet_option, say
+from fanns.cli_options import names, no_import_guard, quiet_option, say, whole_numbers
 from fanns.cli_output import (
     SCHEMA_VERSION,
     choose_format,
@@ -48,16 +47,6 @@ def _shares(_: click.Context, __: click.Parameter, given: str) -> tuple[float, f
     if total <= 0 or min(train, valid, test) < 0:
         raise click.BadParameter(f"expected numbers from 0 that add up to more, got {given!r}")
     return train / total, valid / total, test / total
-
-
-def _whole_numbers(_: click.Context, __: click.Parameter, given: str) -> tuple[int, ...]:
-    try:
-        found = tuple(sorted({int(part) for part in given.split(",")}))
-    except ValueError as error:
-        raise click.BadParameter(f"expected numbers such as 10,20, got {given!r}") from error
-    if not found or found[0] < 1:
-        raise click.BadParameter(f"expected numbers above 0, got {given!r}")
-    return found
 
 
 @recsys.command()
@@ -121,7 +110,7 @@ def _whole_numbers(_: click.Context, __: click.Parameter, given: str) -> tuple[i
     "ks",
     default="10,20",
     show_default=True,
-    callback=_whole_numbers,
+    callback=whole_numbers,
     help="Lengths of the lists that are judged.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
@@ -170,8 +159,7 @@ def fit(
     """
     from fanns.datasets import recsys_models, recsys_output
 
-    if NOT_NEEDED in sys.meta_path:
-        sys.meta_path.remove(NOT_NEEDED)  # scipy and scikit-learn want what it hides
+    no_import_guard()
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists; choose another folder, or --overwrite")
     started = time.perf_counter()

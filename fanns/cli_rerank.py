@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import NOT_NEEDED, quiet_option, say
+from fanns.cli_options import no_import_guard, quiet_option, say
 from fanns.cli_output import SCHEMA_VERSION, choose_format, render, to_json, write_text
 from fanns.cli_recommend import KINDS, reranker_folder
 
@@ -76,8 +75,7 @@ def rerank(
     import fanns
     from fanns.datasets import recsys_frame, recsys_rerank_training, recsys_shortlists
 
-    if NOT_NEEDED in sys.meta_path:
-        sys.meta_path.remove(NOT_NEEDED)  # LightGBM and torch want what it hides
+    no_import_guard()
     items = pq.read_table(dataset / "items.parquet")
     users = pq.read_table(dataset / "users.parquet")
     columns = recsys_frame.learn(items, users)
