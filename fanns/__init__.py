@@ -1,6 +1,6 @@
 """Filtered vector search: one index for every filter, and answers that say what they are."""
 
-from fanns import stores
+from fanns import stores, transforms
 from fanns.errors import FannsError
 from fanns.filters import col, each, ids, mask, param, predicate
 from fanns.hits import BatchHits, Hit, Hits
@@ -31,4 +31,5 @@ __all__ = [
     "param",
     "predicate",
     "stores",
+    "transforms",
 ]

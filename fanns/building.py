@@ -14,16 +14,18 @@ from fanns.calibration import DEFAULT, Calibration, measure, sample_queries
 from fanns.clusters import MAX_CLUSTERS
 from fanns.column_graphs import ColumnGraphs, wanted
 from fanns.errors import CorruptIndexError, InputError
+from fanns.held_rows import hold_rows
 from fanns.ingest import SIMULATED, Ingest, read_table, split
 from fanns.kernels.bits import BITS
-from fanns.kernels.distance import METRICS
+from fanns.kernels.distance import L2, METRICS
 from fanns.ranks import find_reduction
 from fanns.recipe_types import check_types
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Segment
 from fanns.segment_building import Progress, SegmentData, build_segment
 from fanns.threads import available_threads
-from fanns.vectors import accept_queries, check_vectors
+from fanns.transforms import NONE, Transforms
+from fanns.vectors import accept_queries
 
 # Sample queries beyond this many tell little more and cost build time.
 # Smaller segments are scanned whatever is measured.
@@ -43,8 +45,10 @@ class Recipe:
 
     Attributes:
         attributes: names of the indexed columns; stored: of those kept for display.
+        metric, dimensions, dtype: of the vectors as they are held.
         generated: ids are 0..n-1 because the data has none.
         model: the text encoder of the vectors, "simulated" where no encoder made them, or None.
+        transforms: what vectors go through before they are held.
     """
 
     metric: str
@@ -65,21 +69,53 @@ class Recipe:
     calibration: str
     bits: int
     graphs: ColumnGraphs
+    transforms: Transforms = NONE
+
+    @property
+    def given_dimensions(self) -> int:
+        """Of the vectors that users give."""
+        return self.transforms.dimensions if self.transforms else self.dimensions
+
+    @property
+    def asked_metric(self) -> str:
+        """The metric that users ask for."""
+        return self.transforms.asked_metric(self.metric)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row while it is read."""
+        held = np.dtype(self.dtype).itemsize * self.dimensions + 512
+        return held + 8 * self.transforms.dimensions if self.transforms else held
+
+    def hold(self, ingest: Ingest, start: int = 0) -> Ingest:
+        """Rows as they are held; see `hold_rows`."""
+        return hold_rows(ingest, self.transforms, self.metric, self.threads, start)
+
+    def held_queries(self, queries: Any) -> np.ndarray:
+        """Queries as held vectors are compared with, float32[m, dimensions].
+
+        Raises:
+            InputError: as `accept_queries`, or one cannot be transformed.
+        """
+        if not self.transforms:
+            return accept_queries(queries, self.dimensions, METRICS[self.metric])
+        return self.transforms.queries(accept_queries(queries, self.given_dimensions, L2))
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("schema", "threads", "graphs")
+            if name not in ("schema", "threads", "graphs", "transforms")
         }
+        out["transforms"] = self.transforms.digest
         out["attributes"], out["stored"] = list(self.attributes), list(self.stored)
         out["graphs"] = self.graphs.to_json()
         out["schema"] = {name: kind.to_json() for name, kind in self.schema.items()}
         return out
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Recipe:
-        """The inverse of `to_json`.
+    def from_json(cls, raw: Mapping[str, Any], transforms: Transforms = NONE) -> Recipe:
+        """The inverse of `to_json`, with the transforms that are kept beside.
 
         Raises:
             CorruptIndexError: the settings are not a recipe.
@@ -92,6 +128,9 @@ class Recipe:
             }
             fields["attributes"], fields["stored"] = tuple(raw["attributes"]), tuple(raw["stored"])
             fields["graphs"] = ColumnGraphs.from_json(raw["graphs"])
+            fields["transforms"] = transforms
+            if raw["transforms"] != transforms.digest:
+                raise ValueError("its transforms are others")
             recipe = cls(**fields, threads=available_threads())
             known = recipe.metric in METRICS and recipe.id_kind in ("int", "string")
             if not known or recipe.dtype not in ("float32", "float16", "int8"):
@@ -104,6 +143,8 @@ class Recipe:
                 raise ValueError("graphs of columns that are not indexed")
             if recipe.dimensions < 1:
                 raise ValueError("no dimensions")
+            if transforms and (transforms.width, recipe.dtype) != (recipe.dimensions, "float32"):
+                raise ValueError("vectors are not as the transforms give them")
             return recipe
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptIndexError(f"settings: not those of an index ({error})") from error
@@ -124,10 +165,10 @@ class Recipe:
             attributes=self.attributes,
             store=self.stored,
         )
-        if ingest.vectors.shape[1] != self.dimensions or ingest.vectors.dtype != self.dtype:
+        given = f"{ingest.vectors.dtype}[{ingest.vectors.shape[1]}]"
+        if not self.transforms and given != f"{self.dtype}[{self.dimensions}]":
             raise InputError(
-                f"vectors are {ingest.vectors.dtype}[{ingest.vectors.shape[1]}],"
-                f" the index holds {self.dtype}[{self.dimensions}]"
+                f"vectors are {given}, the index holds {self.dtype}[{self.dimensions}]"
             )
         for name, kind in self.schema.items():
             if ingest.schema[name] != kind:
@@ -137,7 +178,7 @@ class Recipe:
                 )
         if kind_of(ingest.ids) != self.id_kind:
             raise InputError(f"ids are {kind_of(ingest.ids)}s, in the index {self.id_kind}s")
-        check_rows(ingest, self.metric, self.threads)
+        ingest = self.hold(ingest)
         if self.generated:
             return replace(ingest, ids=np.asarray(ingest.ids) + next_id())
         return ingest
@@ -186,6 +227,7 @@ def prepare_data(
     bits: int,
     range_index: Sequence[str] = (),
     label_index: Sequence[str] | str = (),
+    transforms: Transforms = NONE,
 ) -> tuple[Recipe, Ingest]:
     """Read and check the data, and settle the recipe; nothing is built yet."""
     options = {
@@ -203,21 +245,30 @@ def prepare_data(
         "bits": bits,
         "range_index": range_index,
         "label_index": label_index,
+        "transforms": transforms,
     }
     check_options(options)
     table = read_table(data)
     if id is not None and id not in table.column_names:
         raise InputError(f"id: no column {id!r}; the columns are {', '.join(table.column_names)}")
     ingest = split(table, vector=vector, id=id or "id", attributes=attributes, store=store)
-    check_rows(ingest, metric, threads or available_threads())
+    held = transforms.held_metric(metric)
+    ingest = hold_rows(ingest, transforms, held, threads or available_threads())
     return recipe_of(ingest, ingest.vectors.shape[1], str(ingest.vectors.dtype), options), ingest
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raises InputError unless the options of a build are of their types and among their values."""
     metric, calibration, reduce = (options[n] for n in ("metric", "calibration", "reduce"))
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise InputError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
+    transforms = options["transforms"]
+    if not isinstance(metric, str) or transforms.held_metric(metric) not in METRICS:
+        raise InputError(
+            f"metric is {metric!r}, expected one of {', '.join(METRICS)}, or that of a transform"
+        )
+    if transforms.full_precision and not options["keep_originals"]:
+        raise InputError(
+            f"keep_originals=False holds float16, too little for {transforms.steps[-1].kind}"
+        )
     if calibration not in ("measure", "default"):
         raise InputError(f"calibration is {calibration!r}, expected 'measure' or 'default'")
     if not isinstance(reduce, str) or reduce not in REDUCE:
@@ -249,7 +300,7 @@ def recipe_of(ingest: Ingest, dimensions: int, dtype: str, options: Mapping[str,
         )
     columns = ingest.attributes.column_names
     return Recipe(
-        metric=options["metric"],
+        metric=options["transforms"].held_metric(options["metric"]),
         dimensions=dimensions,
         dtype=dtype,
         vector_name=ingest.vector,
@@ -263,29 +314,12 @@ def recipe_of(ingest: Ingest, dimensions: int, dtype: str, options: Mapping[str,
         seed=options["seed"],
         threads=options["threads"] or available_threads(),
         keep_originals=options["keep_originals"],
-        reduce=options["reduce"],
+        reduce="off" if options["transforms"] else options["reduce"],
         calibration=options["calibration"],
         bits=int(options["bits"]),
         graphs=wanted(options["range_index"], options["label_index"], ingest.schema, columns),
+        transforms=options["transforms"],
     )
-
-
-def check_rows(ingest: Ingest, metric: str, threads: int, start: int = 0) -> None:
-    """Refuse NaN, infinity and, under cosine, zero vectors, naming row and id.
-
-    start: the number of the first row.
-
-    Raises:
-        InputError: some vector cannot be used.
-    """
-
-    def name(row: int) -> str:
-        if ingest.id is None:
-            return f"row {start + row}"
-        key = ingest.ids[row]
-        return f"row {start + row} (id {key.as_py() if isinstance(key, pa.Scalar) else int(key)!r})"
-
-    check_vectors(ingest.vectors, METRICS[metric], threads, name)
 
 
 def make_segment(
@@ -314,7 +348,7 @@ def make_segment(
         vectors = compact_vectors(vectors, recipe.metric)
     sample = None
     if queries is not None:
-        sample = accept_queries(queries, recipe.dimensions, METRICS[recipe.metric])
+        sample = recipe.held_queries(queries)
         if len(sample) > SAMPLE_LIMIT:
             chosen = np.random.default_rng(recipe.seed).permutation(len(sample))[:SAMPLE_LIMIT]
             sample = np.ascontiguousarray(sample[np.sort(chosen)])
@@ -325,6 +359,8 @@ def make_segment(
     measured = recipe.calibration != "default" and len(vectors) >= MEASURED_ROWS
     if measured and calibration is None and sample is None:
         sample = sample_queries(vectors, recipe.seed)
+        if recipe.transforms:
+            sample = recipe.transforms.stand_ins(sample)
 
     def calibrate(segment: Segment) -> Calibration:
         if not measured or sample is None:

@@ -6,6 +6,7 @@ schema's metadata has, besides what `fanns build` looks for, under `fanns.index`
     format    1
     settings  the recipe of the index (building.Recipe.to_json)
     next_id   the first id that was never given, where ids are generated, else 0
+    transforms  what vectors went through that are in the file, where they did (bundles.to_json)
 
 and a checksum of the whole file (export_checksum.py).
 """
@@ -27,6 +28,7 @@ import pyarrow as pa
 
 from fanns import export_checksum
 from fanns.building import Recipe
+from fanns.bundles import to_json
 from fanns.errors import IndexExistsError, InputError
 from fanns.files import lock_file, process_lives, reported, sync_directory
 from fanns.ingest import SIMULATED
@@ -90,6 +92,8 @@ def of_state(recipe: Recipe, snapshot: Snapshot) -> Recipe:
 def schema_of(snapshot: Snapshot, recipe: Recipe, next_id: int) -> pa.Schema:
     """The columns of the file, and how the index is restored."""
     settings = {"format": FORMAT, "settings": recipe.to_json(), "next_id": next_id}
+    if recipe.transforms:
+        settings["transforms"] = to_json(recipe.transforms.bundle())
     metadata: dict[bytes, bytes] = {METADATA: json.dumps(settings).encode("ascii")}
     if recipe.model == SIMULATED:
         metadata[b"fanns.vectors"] = SIMULATED.encode()

@@ -35,12 +35,12 @@ class RowSource(Protocol):
 
 
 def score_of(metric: str, distances: np.ndarray) -> np.ndarray:
-    """Larger-is-better scores: cosine `1 - d`, l2 `1 / (1 + d)`, ip `-d` (the inner product)."""
+    """Larger-is-better scores: cosine `1 - d`, ip `-d` (the inner product), else `1 / (1 + d)`."""
     if metric == "cosine":
         return 1.0 - distances
-    if metric == "l2":
-        return 1.0 / (1.0 + distances)
-    return -distances
+    if metric == "ip":
+        return -distances
+    return 1.0 / (1.0 + distances)
 
 
 class Hits:
@@ -51,7 +51,7 @@ class Hits:
             no other can enter), "approximate" (aimed at the recall target) or "incomplete" (a
             time or work limit ended the search).
         matches: the exact number of rows that pass the filter.
-        metric: "cosine", "l2" or "ip".
+        metric: "cosine", "l2" or "ip", or what the transforms of the index are for.
     """
 
     __slots__ = (
@@ -118,7 +118,7 @@ class Hits:
 
     @property
     def scores(self) -> np.ndarray:
-        """float64[m], larger is better: cosine `1 - d`, l2 `1 / (1 + d)`, ip `-d`."""
+        """float64[m], larger is better: cosine `1 - d`, ip `-d`, others `1 / (1 + d)`."""
         return score_of(self.metric, self.distances)
 
     def __len__(self) -> int:
@@ -155,6 +155,15 @@ class Hits:
             place,
             self.explain,
         )
+        made.prefetched = self.prefetched
+        return made
+
+    def restated(
+        self, distances: np.ndarray, metric: str, explanation: Callable[[], Explanation]
+    ) -> Hits:
+        """The same rows with distances of another metric, float64[m]."""
+        place = (self._source, *self._place())
+        made = Hits(distances, self.status, self.matches, metric, self.work, place, explanation)
         made.prefetched = self.prefetched
         return made
 

@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from fanns import export_checksum
 from fanns.building import Recipe, prepare_data
+from fanns.bundles import from_json
 from fanns.errors import CorruptIndexError, InputError
 from fanns.exporting import FORMAT, METADATA
 from fanns.ingest import Ingest
 from fanns.paths.column_path import LABEL
 from fanns.recipe_types import check_types
 from fanns.tables import read_table
+from fanns.transforms import NONE, Transforms
 
 
 def import_data(path: str | Path, threads: int | None) -> tuple[Recipe, Ingest, int]:
@@ -98,8 +100,10 @@ def parse(text: bytes) -> tuple[Recipe, int]:
     if not isinstance(raw, dict):
         raise InputError("settings is no object")
     check_types(raw)
+    held = told.get("transforms")
+    transforms = NONE if held is None else Transforms.restore(from_json(held))
     try:
-        return Recipe.from_json(raw), next_id
+        return Recipe.from_json(raw, transforms), next_id
     except CorruptIndexError as error:
         raise InputError(str(error)) from error
 
@@ -135,6 +139,7 @@ def _restored(settings: Recipe, table: pa.Table, threads: int | None) -> tuple[R
         generated=settings.generated,
         schema=settings.schema,
         model=settings.model,
+        transforms=settings.transforms,
     )
     return recipe, ingest
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from time import perf_counter_ns
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from fanns import listing
+from fanns import listing, transformed
 from fanns.adding import next_id
 from fanns.advising import Advice, advise
 from fanns.arguments import check_limit, check_names
@@ -43,6 +45,7 @@ from fanns.segment import Segment
 from fanns.storage import Directory, check_durability
 from fanns.stores_base import NativeStore
 from fanns.streaming import build_streamed, prepare_rows
+from fanns.transforms import NONE, Transform, Transforms
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
 
@@ -56,8 +59,9 @@ class Index(Mutable):
     Made by `Index.build`, `fanns.open`; safe for searches from many threads.
 
     Attributes:
-        metric: "cosine", "l2" or "ip". dimensions: length of a vector. schema: column types by
-        name. model: name of the text encoder the vectors came from, or None.
+        metric: "cosine", "l2" or "ip", or that of a transform. dimensions: length of a vector as it
+        is given. schema: column types by name. model: name of the text encoder the vectors came
+        from, or None. transforms: what vectors go through before they are held, false for none.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Index(Mutable):
         self._room = Room()
         self._seen: Snapshot | None = None
         self._quick: Quick | None = None
+        self._held: Index | None = None
         self._see(segments)
 
     @property
@@ -78,6 +83,11 @@ class Index(Mutable):
         if self._seen is None:
             raise StorageError("this index is closed: open it again with fanns.open(path)")
         return self._seen
+
+    @property
+    def _searched(self) -> Index:
+        """The index that queries in the form of held vectors are asked of."""
+        return self if self._held is None else self._held
 
     def _see(self, segments: Sequence[Segment]) -> None:
         """Search these segments from now on."""
@@ -88,6 +98,10 @@ class Index(Mutable):
             quick = Quick if segments[0].live is None else QuickLive
             self._quick = quick(seen, recipe.metric, recipe.dimensions)
         self._seen = seen
+        if recipe.transforms:
+            held = copy(self)
+            held._recipe, held._held = replace(recipe, transforms=NONE), None
+            self._held = held
 
     # -- making and keeping -------------------------------------------------------------------
 
@@ -115,6 +129,7 @@ class Index(Mutable):
         range_index: Sequence[str] = (),
         label_index: Sequence[str] | str = (),
         graph: bool = False,
+        transforms: Sequence[Transform] | Transforms | None = None,
         memory_limit: int | str | None = None,
         progress: Progress | None = None,
     ) -> Index:
@@ -166,6 +181,9 @@ class Index(Mutable):
             graph: with `vectors`, also build clusters and a graph of int8 stand-ins of the rows (d
                 bytes and more for each, an index as of dense vectors), whose shortlists are
                 compared through the store: for large tables without product keys.
+            transforms: of `fanns.transforms`, which rows and queries go through from now on, in
+                this order; `metric` is then the one that distances are asked for. The transformed
+                vectors are held, and come back from `get` and `export`.
             memory_limit: the most memory that this process may hold meanwhile, libraries and all:
                 bytes, or a text such as "1GB". Then `data` must be Parquet files, which are read
                 piece by piece, and `path` be given; the index has as many segments as it takes.
@@ -196,6 +214,7 @@ class Index(Mutable):
             "bits": bits,
             "range_index": range_index,
             "label_index": label_index,
+            "transforms": Transforms.of(transforms),
         }
         if vectors is not None:
             return cls._over(
@@ -455,7 +474,7 @@ class Index(Mutable):
             merger.close()
         if self._directory is not None:
             self._directory.close()
-        self._seen = self._quick = None
+        self._seen = self._quick = self._held = None
         if merger is not None:
             merger.report()
 
@@ -529,6 +548,12 @@ class Index(Mutable):
         Raises:
             InputError: a query or argument that cannot be used. FilterError: the filter.
         """
+        if self._held is not None:
+            asked = {"k": k, "where": where, "params": params, "recall": recall, "exact": exact}
+            asked |= {"offset": offset, "nulls": nulls, "columns": columns, "group_by": group_by}
+            asked |= {"group_size": group_size, "threads": threads, "timeout": timeout}
+            asked |= {"max_work": max_work, "plan": plan}
+            return transformed.search(self._held, self._recipe.transforms, q, radius, asked)
         plain = (
             radius is None
             and nulls is None
@@ -713,10 +738,10 @@ class Index(Mutable):
             InputError: too few queries, or ones that cannot be used.
         """
         return tune(
-            self,
+            self._searched,
             self._snapshot,
             self._keep_calibration,
-            Q,
+            self._recipe.held_queries(Q),
             where,
             params,
             recall=recall,
@@ -811,15 +836,19 @@ class Index(Mutable):
 
     @property
     def metric(self) -> str:
-        return self._recipe.metric
+        return self._recipe.asked_metric
 
     @property
     def dimensions(self) -> int:
-        return self._recipe.dimensions
+        return self._recipe.given_dimensions
 
     @property
     def schema(self) -> Schema:
         return self._recipe.schema
+
+    @property
+    def transforms(self) -> Transforms:
+        return self._recipe.transforms
 
     @property
     def model(self) -> str | None:
@@ -837,13 +866,13 @@ class Index(Mutable):
         """Compile or load every kernel and touch the index, so that the next search is fast."""
         if not len(self):
             return
-        rng = np.random.default_rng(0)
-        probe = rng.standard_normal((2, self.dimensions)).astype(np.float32)
+        rng, held = np.random.default_rng(0), self._searched
+        probe = rng.standard_normal((2, held.dimensions)).astype(np.float32)
         half = np.arange(self._snapshot.rows) % 2 == 0
         for where in (None, half):
-            self.search(probe[0], 1, where, exact=True)
+            held.search(probe[0], 1, where, exact=True)
             for plan in PATHS:
-                self.search(probe, 10, where, plan=plan)
+                held.search(probe, 10, where, plan=plan)
         for segment in self._snapshot.segments:
             segment.warmup(probe)
 

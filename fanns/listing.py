@@ -257,16 +257,17 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
     parts = [segment.calibration for segment in snapshot.segments]
     return {
         "rows": snapshot.rows,
-        "dimensions": recipe.dimensions,
+        "dimensions": recipe.given_dimensions,
         "dtype": recipe.dtype,
-        "metric": recipe.metric,
+        "metric": recipe.asked_metric,
+        "transforms": recipe.transforms.told(),
         "id": {"column": recipe.id_name, "type": recipe.id_kind},
         "segments": [
             {
                 "rows": segment.rows,
                 "deleted": segment.n - segment.rows,
                 "graph": segment.has_graph,
-                "vectors": _held(segment, recipe.dimensions),
+                "vectors": _held(segment, recipe),
                 "reduction": segment.meta["reduction"],
             }
             for segment in snapshot.segments
@@ -284,8 +285,14 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
     }
 
 
-def _held(segment: Segment, dimensions: int) -> str:
+def _held(segment: Segment, recipe: Recipe) -> str:
     """How many numbers a vector of a segment is held by, in words."""
+    dimensions = recipe.dimensions
+    if recipe.transforms:
+        return (
+            f"{recipe.given_dimensions:,} dimensions, held transformed as {dimensions:,},"
+            f" under {recipe.metric}: vectors come back so"
+        )
     if segment.native:
         return segment.told
     reduction = segment.reduction

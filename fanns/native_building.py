@@ -46,6 +46,11 @@ def prepare_native(
         raise InputError("paths of columns link stand-ins of the rows: build with graph=True")
     if not options["keep_originals"]:
         raise InputError("keep_originals=False is for vectors that are written out")
+    if options["transforms"]:
+        raise InputError(
+            "transforms are for vectors that are written out, not for a store: transform them "
+            "before they are compressed"
+        )
     check_options(options)
     table = None if data is None else read_table(data)
     if table is not None and table.num_rows != store.n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fanns.building import Recipe
+from fanns.errors import CorruptIndexError, InputError
 from fanns.paths.graph_builder import MIN_ROWS
 from fanns.schema import Schema
 from fanns.segment import BULK, Segment
@@ -12,10 +13,12 @@ from fanns.segment_arrays import STORED
 from fanns.segment_native import STORE, NativeSegment
 from fanns.storage import Directory
 from fanns.stored_segment import Addition, SegmentFiles
+from fanns.transforms import NONE, Transforms
 
 
 def save_index(directory: Directory, recipe: Recipe, segments: Iterable[Segment]) -> None:
     """Write all segments and the recipe into a directory that is being created."""
+    share_transforms(directory, recipe)
     directory.set_settings(recipe.to_json())
     for segment in segments:
         directory.commit([addition(segment)])
@@ -34,8 +37,37 @@ def load_index(directory: Directory) -> tuple[Recipe, Sequence[Segment]]:
     Raises:
         CorruptIndexError: the settings or a segment's description cannot be used.
     """
-    recipe = Recipe.from_json(directory.settings)
+    recipe = recipe_in(directory)
     return recipe, [opened(files, recipe.schema) for files in directory.segments]
+
+
+def recipe_in(directory: Directory) -> Recipe:
+    """The recipe of a whole index.
+
+    Raises:
+        CorruptIndexError: it cannot be used.
+    """
+    return Recipe.from_json(directory.settings, shared_transforms(directory))
+
+
+def share_transforms(directory: Directory, recipe: Recipe) -> None:
+    """Write the transforms of an index that is being created; settings that name them follow."""
+    if recipe.transforms:
+        directory.share(recipe.transforms.bundle())
+
+
+def shared_transforms(directory: Directory) -> Transforms:
+    """The transforms that all segments of a directory share.
+
+    Raises:
+        CorruptIndexError: they cannot be used.
+    """
+    if directory.shared is None:
+        return NONE
+    try:
+        return Transforms.restore(directory.shared)
+    except InputError as error:
+        raise CorruptIndexError(f"{directory.path}: {error}") from error
 
 
 def refresh_index(
@@ -53,7 +85,7 @@ def refresh_index(
     if not directory.refresh():
         return None
     if directory.settings != settings:
-        recipe = Recipe.from_json(directory.settings)
+        recipe = recipe_in(directory)
     after = []
     for files in directory.segments:
         before, segment = held.get(files.id, (None, None))

@@ -35,6 +35,7 @@ from fanns.probing import SLACK, Probe, check_limit, probe_rows, sampled
 from fanns.ranks import rank_limit
 from fanns.streaming import bounds, budget, source_of
 from fanns.surveying import survey
+from fanns.transforms import NONE, Transforms
 
 DEFAULTS: dict[str, Any] = {
     "vector": None,
@@ -51,6 +52,7 @@ DEFAULTS: dict[str, Any] = {
     "bits": 2,
     "range_index": (),
     "label_index": (),
+    "transforms": NONE,
 }
 TIMED_ROWS = 2 * MIN_ROWS
 """Rows of the sample whose build is timed, after a smaller one that loads the kernels."""
@@ -86,6 +88,7 @@ def plan_build(data: Any, memory_limit: int | str | None = None, **options: Any)
     if unknown:
         raise InputError(f"plan_build does not take {', '.join(sorted(unknown))}")
     options = {**DEFAULTS, **options}
+    options["transforms"] = Transforms.of(options["transforms"])
     limit = None if memory_limit is None else parse_size(memory_limit)
     source = ParquetSource.of(data) if limit is None else source_of(data)
     if source is None:
@@ -124,9 +127,10 @@ def plan_build(data: Any, memory_limit: int | str | None = None, **options: Any)
         seconds += segment_seconds(recipe, large, small.rows)
     return {
         "rows": rows,
-        "dimensions": recipe.dimensions,
+        "dimensions": recipe.given_dimensions,
         "dtype": recipe.dtype,
-        "metric": recipe.metric,
+        "metric": recipe.asked_metric,
+        "transforms": recipe.transforms.told(),
         "id": {"column": None if recipe.generated else recipe.id_name, "type": recipe.id_kind},
         "vector": recipe.vector_name,
         "attributes": _types(recipe, recipe.attributes),

@@ -24,7 +24,7 @@ def read_rows(source: ParquetSource, recipe: Recipe, start: int, stop: int) -> I
     id = None if recipe.generated else recipe.id_name
     parts: list[Ingest] = []
     batches = source.batches(
-        columns if id is None else [id, *columns], start, stop, vectors[:1].nbytes + 512
+        columns if id is None else [id, *columns], start, stop, recipe.row_bytes
     )
     for at, table in batches:
         part = split(
@@ -35,9 +35,12 @@ def read_rows(source: ParquetSource, recipe: Recipe, start: int, stop: int) -> I
             store=recipe.stored,
             start=at,
         )
-        if part.vectors.shape[1] != recipe.dimensions:
+        if part.vectors.shape[1] != recipe.given_dimensions:
             raise InputError(f"rows from {at} on have vectors of another length than before")
-        vectors[at - start : at - start + len(part.vectors)] = part.vectors
+        held = part.vectors
+        if recipe.transforms:
+            held = recipe.transforms.rows(held, threads=recipe.threads)
+        vectors[at - start : at - start + len(held)] = held
         parts.append(replace(part, vectors=vectors[:0]))
     if not parts:
         part = split(source.empty(), recipe.vector_name, id, recipe.attributes, recipe.stored)

@@ -26,6 +26,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "calibration": (str,),
     "bits": (int,),
     "graphs": (dict,),
+    "transforms": (str,),
 }
 
 

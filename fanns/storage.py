@@ -4,6 +4,7 @@
         catalog.sqlite     manifest and settings (catalog.py); a commit is one transaction
         catalog.seal       length and checksum of the catalog, while no writer has it open
         segment-000001/    vectors-bulk.bin, graph.bin, ... (arrayfile.py), never changed
+        transforms/        arrays that all segments share (bundles.py), where there are any
         catalog.pending    a later state than the catalog's, not yet synced (pending.py)
         writer.lock        held by the one writer
 
@@ -29,6 +30,7 @@ import pyarrow as pa
 
 from fanns import catalog, files
 from fanns.arrayfile import FILE_NAME
+from fanns.bundles import Bundle, read_bundle, write_bundle
 from fanns.catalog import CatalogWriter, Manifest, SegmentRecord
 from fanns.errors import (
     CorruptIndexError,
@@ -65,13 +67,17 @@ OPEN_ATTEMPTS = 50
 UNFINISHED = "unfinished"
 """The setting of an index that is built in steps, until it is whole; nobody opens it before."""
 
+SHARED = "transforms"
+"""The setting that has the digest of what all segments share, the folder and stem of its files."""
+
 Progress = Callable[[int, int], None]
 
 
 class Directory:
     """An index directory: `create` a new one, or `open` one for reading or for writing.
 
-    Attributes: path; mode ("create", "w" or "r"); segments; settings.
+    Attributes: path; mode ("create", "w" or "r"); segments; settings; shared, which all segments
+    share, or None.
     """
 
     def __init__(self, path: Path, mode: Literal["create", "w", "r"]) -> None:
@@ -79,6 +85,7 @@ class Directory:
         self.mode = mode
         self.segments: list[SegmentFiles] = []
         self.settings: dict[str, Any] = {}
+        self.shared: Bundle | None = None
         self._place = path  # where the files are: the temporary directory until commit_new
         self._writer: CatalogWriter | None = None
         self._lock: WriterLock | None = None
@@ -266,6 +273,9 @@ class Directory:
                 for segment in opened:
                     segment.close()
             raise
+        digest = manifest.settings.get(SHARED)
+        if digest and (self.shared is None or digest != self.settings.get(SHARED)):
+            self.shared = read_shared(self._place, digest)
         self.segments = in_order(opened)
         self.settings = manifest.settings
         self._manifest = manifest
@@ -545,6 +555,17 @@ class Directory:
         """Replaces the settings (a JSON object) in one transaction."""
         self.commit(settings=settings)
 
+    def share(self, bundle: Bundle) -> None:
+        """Writes what all segments of an index share that is being created.
+
+        Settings that name its digest make it part of the index. Raises StorageError.
+        """
+        self._require_writer()
+        folder = self._place / SHARED
+        files.remove_stale(folder)
+        write_bundle(folder, SHARED, bundle, overwrite=True)
+        self.shared = bundle
+
     def describe_segment(self, number: int, meta: Mapping[str, Any]) -> None:
         """Replaces the description of a committed segment (a JSON object) in one transaction."""
         if not any(segment.id == number for segment in self.segments):
@@ -616,6 +637,8 @@ class Directory:
                 self._writer.load()
         except CorruptIndexError as cause:
             problems.append(f"{self._place / catalog.CATALOG}: {cause}")
+        if self.shared is not None and self.shared.digest != self.settings.get(SHARED):
+            problems.append(f"{self._place / SHARED}: altered")
         for segment in self.segments:
             problems += segment.verify(report)
         return problems
@@ -673,6 +696,17 @@ def last_manifest(directory: Path) -> Manifest:
     """
     catalog.find_catalog(directory)
     return read_pending(directory) or catalog.read_manifest(directory)
+
+
+def read_shared(place: Path, digest: Any) -> Bundle:
+    """What all segments of an index share; CorruptIndexError unless it has this digest."""
+    try:
+        bundle = read_bundle(place / SHARED, SHARED)
+    except NotAnIndexError as cause:
+        raise CorruptIndexError(f"{place / SHARED} is missing") from cause
+    if bundle.digest != digest:
+        raise CorruptIndexError(f"{place / SHARED} is not what the index was built with")
+    return bundle
 
 
 def check_target(target: Path, overwrite: bool) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from fanns.bundles import read_bundle
 from fanns.errors import CorruptIndexError, InputError
-from fanns.stores_base import NativeStore
+from fanns.stores_base import STEM, NativeStore
 from fanns.stores_coded import Coded, hash_codes
-from fanns.stores_files import read_store
 from fanns.stores_masked import Masked
 from fanns.stores_mixed import MixedDimension
 from fanns.stores_quotient import QuotientRemainder
@@ -49,9 +49,8 @@ def load(folder: str | Path) -> NativeStore:
     Raises:
         NotAnIndexError: there is none. CorruptIndexError: it is damaged. StorageError.
     """
-    description, arrays = read_store(Path(folder))
     try:
-        return restored(description, arrays)
+        return restored(*read_bundle(Path(folder), STEM))
     except InputError as error:
         raise CorruptIndexError(f"{folder}: {error}") from error
 

@@ -15,10 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from fanns.bundles import Bundle, write_bundle
 from fanns.errors import InputError
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.stores import decode_rows
 from fanns.vectors import MAX_DIMENSIONS
+
+STEM = "store"
+"""Of the names of the files of a store that is saved."""
 
 SLOTS = ("numbers", "first", "second", "codes", "words")
 """Names of the arrays, in the order in which kernels take them."""
@@ -132,9 +136,7 @@ class NativeStore(ABC):
             IndexExistsError: something is there and `overwrite` is False.
             StorageError: it cannot be written.
         """
-        from fanns.stores_files import write_store
-
-        write_store(self, Path(folder), overwrite)
+        write_bundle(Path(folder), STEM, Bundle(self.describe(), self.arrays()), overwrite)
 
     def __len__(self) -> int:
         return self.n

@@ -23,7 +23,7 @@ from fanns.errors import InputError, StorageError
 from fanns.ingest import Ingest
 from fanns.memory_limit import give_back, parse_size
 from fanns.parquet_source import ParquetSource
-from fanns.persistence import addition
+from fanns.persistence import addition, recipe_in
 from fanns.probing import check_limit, probe
 from fanns.reading_rows import read_rows
 from fanns.storage import Directory
@@ -118,7 +118,7 @@ def _state(
         most = before.segment_rows if before.limit == limit else None
     elif directory.segments:  # whole, but its name was not given yet
         finished_rows(directory, request)
-        recipe, most = replace(Recipe.from_json(directory.settings), threads=threads), None
+        recipe, most = replace(recipe_in(directory), threads=threads), None
         return State(request, recipe, source.rows, limit, 0)
     else:
         recipe, most = survey(source, options, budget(limit), secrets.randbits(63), progress), None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fanns.building import Recipe, check_rows, prepare_data
+from fanns.building import Recipe, prepare_data
 from fanns.distinct_ids import check_distinct
 from fanns.errors import InputError
 from fanns.ingest import LONG_TEXT, split
@@ -101,15 +100,14 @@ def _look(
     """Check the vectors and ids of all rows, and measure texts."""
     id = None if recipe.generated else recipe.id_name
     columns = [name for name in (id, recipe.vector_name) if name is not None] + list(texts)
-    row_bytes = np.dtype(recipe.dtype).itemsize * recipe.dimensions + 512
-    for start, table in source.batches(columns, row_bytes=row_bytes):
+    for start, table in source.batches(columns, row_bytes=recipe.row_bytes):
         part = split(table, recipe.vector_name, id, (), (), start)
-        if part.vectors.shape[1] != recipe.dimensions:
+        if part.vectors.shape[1] != recipe.given_dimensions:
             raise InputError(
                 f"vector column {recipe.vector_name!r}: row {start} has {part.vectors.shape[1]} "
-                f"values, but row 0 has {recipe.dimensions}"
+                f"values, but row 0 has {recipe.given_dimensions}"
             )
-        check_rows(part, recipe.metric, recipe.threads, start)
+        recipe.hold(part, start)
         for name, text in texts.items():
             text.add(table[name])
         if progress is not None:

@@ -13,7 +13,9 @@ import xxhash
 from fanns.building import Recipe
 from fanns.errors import CorruptIndexError, InputError
 from fanns.parquet_source import ParquetSource, differences
-from fanns.storage import UNFINISHED, Directory
+from fanns.persistence import share_transforms, shared_transforms
+from fanns.storage import SHARED, UNFINISHED, Directory
+from fanns.transforms import Transforms
 
 FORMAT = 1
 BUILD = "build"
@@ -89,7 +91,8 @@ class State:
             "queries": self.request.queries,
             "recipe": self.recipe.to_json(),
         }
-        directory.set_settings({UNFINISHED: told})
+        share_transforms(directory, self.recipe)
+        directory.set_settings({UNFINISHED: told, SHARED: self.recipe.transforms.digest})
 
     @classmethod
     def read(cls, directory: Directory) -> State | None:
@@ -108,7 +111,8 @@ class State:
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError(f"no numbers of rows and bytes: {numbers}")
             request = Request(list(told["files"]), dict(told["options"]), told["queries"])
-            return cls(request, Recipe.from_json(told["recipe"]), *numbers)
+            recipe = Recipe.from_json(told["recipe"], shared_transforms(directory))
+            return cls(request, recipe, *numbers)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptIndexError(f"the state of the unfinished build: {error}") from error
 
@@ -146,6 +150,8 @@ def finished_rows(directory: Directory, request: Request) -> int:
 
 def _plain(value: Any) -> Any:
     """An option as JSON gives it back."""
+    if isinstance(value, Transforms):
+        return value.digest
     if isinstance(value, Sequence) and not isinstance(value, str):
         return list(value)
     return value

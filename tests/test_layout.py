@@ -37,14 +37,16 @@ FLOORS = [
         "filters binding columns leaves mongo normal opaque parameters sql sql_*",
         "attributes attributes.* selection live",
         "vectors reduction ranks codes bit_codes cells pq_codes codebooks opq",
+        "transforms transforms_*",
         "clusters centroids identifiers stores stores_*",
-        "storage stored_segment catalog pending arrayfile files",
+        "storage stored_segment catalog pending arrayfile bundles files",
         "ingest tables parquet_source distinct_ids memory_limit",
     ],
     ["paths paths.*"],
     ["planner calibration calibration.*"],
     [
         "index segment segment_* recipe_types building prepared requests execution persistence",
+        "held_rows transformed",
         "listing checking hits tuning",
         "line_hits quick quick_batch quick_live",
         "mutable writing adding deleting gathering updating columns_changing column_values",
@@ -63,7 +65,7 @@ FORBIDDEN = [
     ("kernels.*", "errors expressions schema values"),
     ("filters binding sql* mongo columns", "attributes* storage vectors codes kernels.*"),
     (
-        "storage stored_segment catalog pending arrayfile files",
+        "storage stored_segment catalog pending arrayfile bundles files",
         "attributes* filters vectors codes kernels.* schema",
     ),
     (
