@@ -78,7 +78,7 @@ FORBIDDEN = [
 BESIDE = "errors stores stores_* product_keys"
 # Measures single kernels, which no public call runs alone.
 MICROBENCHMARKS = "bench.proofs.kernel_*"
-ALLOWED_OF_KERNELS = {"numpy", "numba", "llvmlite", "platformdirs", "fanns"}
+ALLOWED_OF_KERNELS = {"numpy", "numba", "llvmlite", "platformdirs", "fanns", "greenlet"}
 
 
 def tracked(pattern: str) -> list[Path]:
@@ -222,6 +222,29 @@ def test_pins_satisfy_what_is_asked() -> None:
             assert requirement.extras <= groups.keys()
             continue
         assert requirement.specifier.contains(pins[requirement.name]), text
+
+
+def asked_by(extra: str) -> set[str]:
+    """What an extra installs, with the extras that it takes in."""
+    requirements = pytest.importorskip("packaging.requirements")
+    names = set()
+    for text in PROJECT["project"]["optional-dependencies"][extra]:
+        requirement = requirements.Requirement(text)
+        names.add(requirement.name)
+        names |= (
+            {name for other in requirement.extras for name in asked_by(other)}
+            if (requirement.name == "fanns")
+            else set()
+        )
+    return names
+
+
+def test_no_extra_asks_for_both_packages_of_faiss() -> None:
+    """They install the same module: whichever comes last wins, and removing one breaks both."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert "faiss-gpu" in asked_by("gpu") and "faiss-cpu" in asked_by("dev")
+    for extra in extras:
+        assert not {"faiss-gpu", "faiss-cpu"} <= asked_by(extra), extra
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:

@@ -1,0 +1,144 @@
+"""The decorators of all CUDA kernels, and what their launches share.
+
+A twin of `kernels/x.py` stands in `kernels/x_cuda.py`: *launch functions* with the names and
+arguments of the CPU kernels, then a `Workspace`. They take device arrays, put kernels on the
+workspace's stream and return at once: no synchronisation, no allocation, no copy to the host.
+There are no budgets on the device: who has one looks at the clock between launches.
+
+`cuda` is `numba.cuda` (the package numba-cuda, or numba's own target), or what stands for it where
+there is no GPU and NUMBA_ENABLE_CUDASIM=1 (`simulator_cuda`). Nothing here touches a driver before
+the first launch, and `import fanns` imports none of this.
+
+Kernels go by warps of 32 threads. Their floating sums are kept in the order of the CPU's kernels
+(`warp_cuda`), which gives equal bits where the CPU fuses multiplication and addition, as every
+processor with FMA does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numba
+import numba.cuda
+import numpy as np
+import numpy.typing as npt
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# numba is only partly typed: its settings are Any here.
+_config: Any = numba.config
+
+DeviceArray = Any
+"""An array on the device: numba's, or any with __cuda_array_interface__; C-contiguous."""
+
+SIMULATED = bool(_config.ENABLE_CUDASIM)
+"""Whether kernels run in the simulator: the one switch between the two."""
+
+cuda_host: Any = numba.cuda
+"""What the host calls: arrays, streams, the device."""
+
+cuda: Any = cuda_host
+"""What kernels call."""
+
+if SIMULATED:
+    from fanns.kernels.simulator_cuda import Kernel, cuda
+
+WARP = 32
+ALL_LANES = 0xFFFFFFFF
+THREADS = (32, 64, 128, 256)
+"""Threads that a block may have."""
+
+SHARED_BYTES = 49_152
+"""Shared memory of a block that every device gives without being asked for more."""
+
+ALIGNMENT = 256
+"""Of arrays in a workspace: whole lines of the L2 cache, as cudaMalloc gives."""
+
+
+def kernel(function: Any = None, /, *, max_registers: int | None = None) -> Any:
+    """Compile a module-level function as a kernel, `kernel[blocks, threads, stream, shared]`.
+
+    Compiled lazily, once for each combination of types, and for the process alone: the disk cache
+    of `jit` keeps the CPU's code only. `max_registers` a thread bounds how few blocks share a
+    multiprocessor: 65,536 registers, so 128 leave room for 4 blocks of 128 threads.
+    """
+    if function is None:
+        return lambda f: kernel(f, max_registers=max_registers)
+    return Kernel(function) if SIMULATED else cuda.jit(max_registers=max_registers)(function)
+
+
+def inner(function: Function) -> Function:
+    """A device function, which only kernels call. It is inlined by NVVM."""
+    return function if SIMULATED else cuda.jit(device=True)(function)
+
+
+class Workspace:
+    """What launches of one stream need: the stream, sizes of launches, and borrowed device memory.
+
+    `nbytes` is allocated here, once, which synchronises. Launch functions borrow from it inside
+    `with workspace.frame()` and give back on return, before the kernels have run: the next launch
+    on the same stream waits for them. Hence one workspace belongs to one stream.
+
+    `threads` of a block are 32, 64, 128 or 256; `blocks` is how many of them fill the device (four
+    on each multiprocessor, unless told).
+    """
+
+    def __init__(
+        self, nbytes: int, stream: Any = 0, threads: int = 128, blocks: int | None = None
+    ) -> None:
+        if threads not in THREADS:
+            raise ValueError(f"{threads} threads a block: not one of {THREADS}")
+        self.stream, self.threads = stream, threads
+        self.blocks = blocks if blocks is not None else _blocks_of_device()
+        self._memory = cuda_host.device_array(max(nbytes, ALIGNMENT), np.uint8)
+        self._used = 0
+        self._views: dict[tuple[int, tuple[int, ...], str], DeviceArray] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._memory.nbytes)
+
+    @contextlib.contextmanager
+    def frame(self) -> Iterator[Workspace]:
+        """Arrays taken inside are free again afterwards, for launches that come later."""
+        used = self._used
+        try:
+            yield self
+        finally:
+            self._used = used
+
+    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
+        """A device array, not initialised; MemoryError if the workspace is too small."""
+        kind = np.dtype(dtype)
+        start, stop = self._used, self._used + math.prod(shape) * kind.itemsize
+        if stop > self.nbytes:
+            raise MemoryError(
+                f"a workspace of {self.nbytes} bytes is too small for {list(shape)} {kind} "
+                f"behind {start} bytes in use; make one of at least {stop} bytes"
+            )
+        self._used = min(-(-stop // ALIGNMENT) * ALIGNMENT, self.nbytes)
+        key = (start, shape, kind.str)
+        if key not in self._views:
+            self._views[key] = self._memory[start:stop].view(kind).reshape(shape)
+        return self._views[key]
+
+    def launch(
+        self, kernel: Any, blocks: int | tuple[int, int], *arguments: Any, shared: int = 0
+    ) -> None:
+        """Put a kernel on the stream; nothing where there are no blocks to run."""
+        if (min(blocks) if isinstance(blocks, tuple) else blocks) > 0:
+            kernel[blocks, self.threads, self.stream, shared](*arguments)
+
+
+def bytes_of(*arrays: tuple[tuple[int, ...], npt.DTypeLike]) -> int:
+    """How much of a workspace arrays of these shapes and types take together."""
+    sizes = (math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays)
+    return sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)
+
+
+def _blocks_of_device() -> int:
+    if SIMULATED:
+        return 2
+    return 4 * int(cuda_host.get_current_device().MULTIPROCESSOR_COUNT)
