@@ -44,8 +44,10 @@ CODES_FIXED_NS = 8_000
 PROVED = 1.6
 # What a proof of exactness is worth, which the int8 scan mostly gives.
 PROOF_NS = 10_000
-# What the short way of a scan in full precision saves besides, from the filter to the hits.
+# What the short way saves besides, from the filter to the hits, where a scan has a list of at most
+# so many rows and goes by int8 codes or full precision.
 SHORT_NS = 15_000
+LISTED = 4_096
 # A walk may spend this multiple of the other paths' predicted cost before one of them takes over.
 REGRET = 1.0
 # The least such budget, in codes that the walk is predicted to compare; a walk among the rows of an
@@ -362,7 +364,6 @@ def _best(
     plans = [plan for plan in offered if plan is not None]
     allowed = [plan for plan in plans if only in (None, plan.path)] or [scan]
     best = min(allowed, key=lambda plan: plan.predicted_ns)
-    worth = PROOF_NS if scan.parameters.rerank else PROOF_NS + SHORT_NS
     if best.column is None and best.path != "scan":
         known = [plan for plan in allowed if plan.whole and plan.path == "clusters"]
         blocks = min(known, key=lambda plan: plan.predicted_ns, default=best)
@@ -371,6 +372,7 @@ def _best(
         scans = [plan for plan in allowed if plan.path == "scan"]
         sure = min(scans, key=lambda plan: plan.predicted_ns, default=best)
         best = sure if sure.predicted_ns <= SURELY * best.predicted_ns else best
+    worth = PROOF_NS + SHORT_NS if count <= LISTED else PROOF_NS
     if scan in allowed and scan.predicted_ns <= best.predicted_ns + worth:
         best = scan
     asked = best.path == only

@@ -33,7 +33,7 @@ from fanns.once import once
 from fanns.parameters import Each
 from fanns.paths import EXHAUSTED, NO_BUDGET, Answers, Ready, no_answers
 from fanns.paths.column_path import BLOCKS_LEAST
-from fanns.planner import Plan
+from fanns.planner import LISTED, Plan
 from fanns.prepared import TEMPLATES, Prepared, Snapshot, prepare
 from fanns.requests import Note
 from fanns.selection import Selection
@@ -42,8 +42,6 @@ from fanns.vectors import accept_queries
 FLOAT32 = np.dtype(np.float32)
 INT64 = np.dtype(np.int64)
 LISTS = (list, tuple)  # as a constant: `list | tuple` would make a type each time
-LONGEST = 4_096
-"""Longer lists gain nothing."""
 KEPT = 16
 """Numbers of answers that places are kept for."""
 
@@ -81,6 +79,13 @@ class Lane(NamedTuple):
     rows: int
     k: int
     search: Ready
+
+
+class Listed(NamedTuple):
+    """A plan for a list of rows, and what `ScanPath.search_list` takes of it."""
+
+    plan: Plan
+    limit: int
 
 
 class _Places(threading.local):
@@ -176,16 +181,20 @@ class Quick:
             return None
         asked = (way, dict(params), k, recall, begun, perf_counter_ns())
         key = (one, k, recall, *bounds)
-        hits = self._again(query, key, asked)
-        if hits is not None:
-            return hits
+        known = self.segment.plans.get(key)
+        if type(known) is Lane:
+            hits = self._again(query, key, asked)
+            if hits is not None:
+                return hits
+            known = None
         rows = one.slice(bounds)
         if rows is None:  # of several values
             selection = one.within(bounds)
-            if selection.count and self.plan((selection.count, k, recall)) is not None:
-                rows = selection.rows()
+            if selection.count:
+                known = known or self.plan((selection.count, k, recall))
+                rows = None if known is None else selection.rows()
         if rows is not None:
-            listed = self._listed(query, rows, k, recall, asked)
+            listed = self._listed(query, rows, k, recall, asked, known)
             if listed is not None:
                 return listed
             selection = one.within(bounds)
@@ -195,8 +204,8 @@ class Quick:
 
     def _again(self, query: np.ndarray, key: Key, asked: tuple[Any, ...]) -> LineHits | None:
         """The answer by a lane; None where there is none, or the query is not plain."""
-        lane: Lane | None = self.segment.plans.get(key)
-        if lane is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
+        lane = self.segment.plans.get(key)
+        if type(lane) is not Lane or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
             return None
         if not query.flags.carray:
             query = query.copy()
@@ -215,8 +224,11 @@ class Quick:
     def _ties(self) -> np.ndarray:
         return self.segment.ids.ties
 
-    def _keep(self, key: Key, plan: Plan, selection: Selection, k: int) -> None:
-        """Make a lane of a plan that needs nothing of the selection but its bounds."""
+    def _keep(self, key: Key, plan: Plan, limit: int | None, selection: Selection, k: int) -> None:
+        """Remember a plan for a list; make a lane of one that needs only the selection's bounds."""
+        if limit is not None:
+            keep(self.segment, key, Listed(plan, limit))
+            return
         if plan.column is None and (plan.path == "scan" or not selection.is_all):
             return
         path = self.segment.path(plan.path, plan.column)
@@ -249,12 +261,19 @@ class Quick:
         return ready, None, ready.selections()[0]
 
     def _listed(
-        self, query: np.ndarray, rows: np.ndarray, k: int, recall: float, asked: tuple[Any, ...]
+        self,
+        query: np.ndarray,
+        rows: np.ndarray,
+        k: int,
+        recall: float,
+        asked: tuple[Any, ...],
+        planned: Listed | None = None,
     ) -> Hits | None:
         """The answer by one kernel; None where another plan is better, or the query is unusual."""
         count = len(rows)
-        key = (count, k, recall)
-        planned = self.segment.plans.get(key) or self.plan(key)
+        if planned is None:
+            key = (count, k, recall)
+            planned = self.segment.plans.get(key) or self.plan(key)
         if planned is None or (query.dtype is not FLOAT32 and query.dtype != FLOAT32):
             return None
         if not query.flags.carray:
@@ -278,11 +297,15 @@ class Quick:
         segment, count = self.segment, selection.count
         k, options = min(asked[2], count), Options(asked[3], only=only)
         plan, lift = plan_of_one(segment, queries, selection, k, options)
+        line, fallback = np.empty(3 * k + WORDS, INT64), None
+        limit = self._limit(plan, count, k)
         if key is not None and lift is None:
-            self._keep(key, plan, selection, k)
-        found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
-        line = np.empty(3 * k + WORDS, INT64)
-        told = line_of(*found, segment.ids.ties, line)
+            self._keep(key, plan, limit, selection, k)
+        if limit is None:
+            found, fallback = run(segment, plan, queries, selection, k, NO_BUDGET, options)
+            told = line_of(*found, segment.ids.ties, line)
+        else:
+            told = segment.scan.search_list(queries[0], selection.rows(), limit, k, line)
         return self.hits(line, k, told, count, asked, plan, perf_counter_ns(), fallback, lift)
 
     def hits(
@@ -364,34 +387,37 @@ class Quick:
         self._ways[where] = way
         return way
 
-    def plan(self, key: tuple[int, int, float]) -> tuple[Plan, int] | None:
+    def plan(self, key: tuple[int, int, float]) -> Listed | None:
         """The plan for (passing rows, k, recall), where it is a scan of a list, and its limit.
 
         The limit: see `ScanPath.search_list`. Both are remembered.
         """
         segment = self.segment
-        known: tuple[Plan, int] | str | None = segment.plans.get(key, "unknown")
+        known: Listed | str | None = segment.plans.get(key, "unknown")
         if not isinstance(known, str):
             return known
         count, k, recall = key
         # What the paths of columns would cost at least; more depends on the filter as well.
         coverings = segment.least_coverings(count) if count >= BLOCKS_LEAST else ()
         plan = settled(segment, count, min(k, count), Options(recall), coverings)
-        made = None
-        if (
-            plan is not None
-            and count <= LONGEST
-            and plan.path == "scan"
-            and plan.fallback is None
-            and plan.parameters[1:] == (False, 0)
-            and segment.reduction is None
-            and segment.vectors.d == self._shape[0]
-        ):
-            shortlist = max(plan.parameters.rerank, k)
-            alone = plan.parameters.rerank == 0 or count <= shortlist
-            made = plan, 0 if alone else shortlist
+        limit = None if plan is None else self._limit(plan, count, k)
+        made = None if plan is None or limit is None else Listed(plan, limit)
         segment.plans[key] = made  # forgotten with the calibration that it follows from
         return made
+
+    def _limit(self, plan: Plan, count: int, k: int) -> int | None:
+        """What `ScanPath.search_list` takes of a plan for so many rows; None for other plans."""
+        if (
+            plan.path != "scan"
+            or count > LISTED
+            or plan.fallback is not None
+            or plan.parameters[1:] != (False, 0)
+            or self.segment.reduction is not None
+            or self.segment.vectors.d != self._shape[0]
+        ):
+            return None
+        shortlist = max(plan.parameters.rerank, k)
+        return 0 if plan.parameters.rerank == 0 or count <= shortlist else shortlist
 
     def explanation(
         self,

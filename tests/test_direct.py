@@ -68,7 +68,21 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "h": st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1]),
 }
 STRANGE: list[Any] = [
-    *(None, 1.5, True, "2000-01-05", np.int64(3), "x", 2**70, float("nan"), "\ud800", 1e39),
+    *(
+        None,
+        1.5,
+        True,
+        "2000-01-05",
+        "20000105",
+        "2000-W01-5",
+        "2000-13-01",
+        np.int64(3),
+        "x",
+        2**70,
+        float("nan"),
+        "\ud800",
+        1e39,
+    ),
     *([], [None], ["a", None], ["\ud800"], [1, 2.5], ("a", "b"), np.array([1, 2]), {"a"}, "Ω"),
 ]
 
@@ -139,7 +153,10 @@ def test_is_taken_where_few_rows_pass(index: AttributeIndex) -> None:
     way = direct(tree, index)
     assert way is not None
     assert way.select({"s": 5, "a": DAYS[0], "b": DAYS[-1]}) is not None
-    assert way.select({"s": 5, "a": "2000-01-01", "b": DAYS[-1]}) is None  # text is left to binding
+    by_dates = way.select({"s": 5, "a": DAYS[3], "b": DAYS[-1]})
+    assert way.select({"s": 5, "a": "2000-01-04", "b": DAYS[-1]}) == by_dates
+    for left_to_binding in ("20000104", "2000-W01-2", "2000-01-32", "2000-01-04T00:00"):
+        assert way.select({"s": 5, "a": left_to_binding, "b": DAYS[-1]}) is None
 
 
 @pytest.mark.parametrize(

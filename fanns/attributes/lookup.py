@@ -1,8 +1,8 @@
 """From the value of a parameter to codes of a column, in as little Python as may be.
 
 A look-up is made once for a column, and gives None for every value that binding has to judge: one
-of another type than the column's own, null, text that is not valid Unicode. Literals of a filter's
-text are looked up in the same way.
+of another type than the column's own (dates may be text), null, text that is not valid Unicode.
+Literals of a filter's text are looked up in the same way.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _is_text(value: Any) -> bool:
 def _key_of(kind: ColumnType) -> Key | None:
     """From a value of the column's own type to its key (`domain.key_of`)."""
     if kind.kind == "date":
-        return lambda value: value.toordinal() - EPOCH if type(value) is date else None
+        return _date_key
     if kind.kind == "int":
         low, high = kind.int_range()
         shift = domain.UINT64_SHIFT if not kind.signed and kind.bits == 64 else 0
@@ -254,6 +254,16 @@ def _key_of(kind: ColumnType) -> Key | None:
     if kind.kind == "float" and kind.bits != 16:
         return _double_key if kind.bits == 64 else _single_key
     return None
+
+
+def _date_key(value: Any) -> int | None:
+    """Of a date, or of one as text, year-month-day."""
+    if type(value) is str and len(value) == 10 and value[4] == value[7] == "-":
+        try:
+            value = date.fromisoformat(value)
+        except ValueError:
+            return None
+    return value.toordinal() - EPOCH if type(value) is date else None
 
 
 def _double_key(value: Any) -> int | None:
