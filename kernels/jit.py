@@ -55,11 +55,15 @@ _FOLDER_NAME = re.compile(r"kernels-[0-9a-f]{24}")
 
 
 def sources_hash() -> str:
-    """Hash of everything that compiled code depends on, apart from types and the processor."""
+    """Hash of everything that compiled code depends on, apart from types and the processor.
+
+    Kernels for the device (`*_cuda.py`) are not compiled by numba's njit, nor called by what is.
+    """
     state = hashlib.sha256()
     versions = (numba.__version__, llvmlite.__version__, sys.version, np.__version__)
     state.update(repr((versions, PORTABLE)).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    sources = Path(__file__).parent.glob("*.py")
+    for path in sorted(path for path in sources if not path.stem.endswith("_cuda")):
         state.update(f"\n{path.name} {path.stat().st_size}\n".encode())
         state.update(path.read_bytes())
     return state.hexdigest()[:24]
