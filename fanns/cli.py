@@ -18,6 +18,7 @@ from fanns.cli_demo import demo
 from fanns.cli_export import export, import_
 from fanns.cli_options import NOT_NEEDED
 from fanns.cli_query import check, query
+from fanns.cli_transform import transform
 from fanns.cli_write import add, compact, delete, update, upsert
 from fanns.errors import CorruptIndexError, FannsError, FilterError, NotAnIndexError
 
@@ -81,6 +82,7 @@ for _command in (
     verify,
     warmup,
     demo,
+    transform,
     dataset,
     bench,
 ):

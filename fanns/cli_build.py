@@ -47,8 +47,9 @@ CORRUPT = 3
 @click.option("--id", "id_", help="Column of keys. Default: `id` if there is one, else 0..n-1.")
 @click.option(
     "--metric",
-    type=click.Choice(["cosine", "l2", "ip"]),
-    help="How distances are measured. Default: as a data set's manifest says, else cosine.",
+    type=click.Choice(["cosine", "l2", "ip", "lorentz", "poincare"]),
+    help="How distances are measured. Default: as a data set's manifest says, else cosine. The "
+    "last two are for transforms of these names.",
 )
 @click.option(
     "--attributes",
@@ -97,6 +98,14 @@ CORRUPT = 3
     help="Columns whose frequent values are searched so; auto: as many as an eighth of the vectors'"
     " bytes holds.",
 )
+@click.option(
+    "--transform",
+    "transforms",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a transform (fanns transform fit) that rows and queries go through; several "
+    "follow one another.",
+)
 @click.option("--no-originals", is_flag=True, help="Keep float16 vectors only: half the bytes.")
 @click.option(
     "--reduce/--no-reduce",
@@ -134,6 +143,7 @@ def build(
     bits: str,
     vectors: Path | None,
     graph: bool,
+    transforms: tuple[Path, ...],
     **options: Any,
 ) -> None:
     """Build an index from Parquet files.
@@ -144,8 +154,10 @@ def build(
     """
     from fanns import Index, stores
     from fanns.errors import IndexExistsError
+    from fanns.transforms import Transforms
 
     options |= {"id": id_, "keep_originals": not no_originals, "bits": int(bits)}
+    options["transforms"] = Transforms.loaded(transforms)
     options["reduce"] = "auto" if reduce is None else "on" if reduce else "off"
     source = [_items(path) for path in data]
     beside = Path(data[0], stores.FOLDER)

@@ -24,6 +24,7 @@ from fanns.transforms_base import QUERY, ROW, Float32, Float64, Namer, Transform
 from fanns.transforms_geometry import InnerProductToL2, Lorentz, Poincare
 from fanns.transforms_lengths import Normalise, SignedPower
 from fanns.transforms_linear import PCA, AffineAdapter, Linear, OrderedHead, Whitening
+from fanns.transforms_streaming import Sketch, StreamingPCA
 
 __all__ = [
     "NONE",
@@ -36,6 +37,8 @@ __all__ = [
     "OrderedHead",
     "Poincare",
     "SignedPower",
+    "Sketch",
+    "StreamingPCA",
     "Transform",
     "Transforms",
     "Whitening",
@@ -244,6 +247,11 @@ class Transforms:
             return cls.restore(read_bundle(Path(folder), STEM))
         except InputError as error:
             raise CorruptIndexError(f"{folder}: {error}") from error
+
+    @classmethod
+    def loaded(cls, folders: Sequence[str | Path]) -> Transforms:
+        """The chains of several folders, one after another; raises as `load` does."""
+        return cls([step for folder in folders for step in cls.load(folder).steps])
 
     def __repr__(self) -> str:
         return f"<Transforms: {', '.join(self.told()) or 'none'}>"

@@ -26,7 +26,7 @@ from fanns.transforms_base import (
     restored_array,
     restored_whole,
 )
-from fanns.transforms_moments import Moments, NoSpreadError, leading
+from fanns.transforms_moments import Moments, NoSpreadError, Spread, leading
 from fanns.vectors import MAX_DIMENSIONS
 
 
@@ -87,7 +87,7 @@ class PCA(Linear):
         return cls.of_moments(Moments.of(vectors), width, centre=centre)
 
     @classmethod
-    def of_moments(cls, moments: Moments, width: int, *, centre: bool = True) -> Self:
+    def of_moments(cls, moments: Spread, width: int, *, centre: bool = True) -> Self:
         """The components of vectors whose sums were taken."""
         directions, _ = leading(moments.covariance(centre), width, cls.kind)
         mean = moments.mean if centre else np.zeros(moments.dimensions)
@@ -129,7 +129,7 @@ class Whitening(Linear):
         return cls.of_moments(Moments.of(vectors), width, centre=centre)
 
     @classmethod
-    def of_moments(cls, moments: Moments, width: int, *, centre: bool = True) -> Self:
+    def of_moments(cls, moments: Spread, width: int, *, centre: bool = True) -> Self:
         """The whitening of vectors whose sums were taken."""
         covariance = moments.covariance(centre)
         directions, variances = leading(covariance, width, cls.kind)

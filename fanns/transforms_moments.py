@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,16 @@ def batches_of(vectors: Any) -> Iterator[Float32]:
         yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
     if dimensions is None:
         raise InputError("no vectors to fit to")
+
+
+class Spread(Protocol):
+    """Mean and covariance of vectors, exact (`Moments`) or sketched."""
+
+    @property
+    def dimensions(self) -> int: ...
+    @property
+    def mean(self) -> Float64: ...
+    def covariance(self, centre: bool) -> Float64: ...
 
 
 class Moments:
@@ -96,16 +106,18 @@ class NoSpreadError(InputError):
 def leading(covariance: Float64, width: int, kind: str) -> tuple[Float64, Float64]:
     """The directions of most variance, float64[width, d], and their variances, largest first.
 
-    The largest value of each direction is positive, so that equal data gives equal signs.
-
     Raises:
         InputError: there are not so many directions.
     """
     check_width(width, len(covariance), kind)
     values, vectors = np.linalg.eigh(covariance)
-    directions = vectors[:, ::-1][:, :width].T
+    return signed(vectors[:, ::-1][:, :width].T), values[::-1][:width].clip(0.0)
+
+
+def signed(directions: Float64) -> Float64:
+    """Directions float64[r, d], the largest value of each positive: equal data, equal signs."""
     signs = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
-    return np.where(signs < 0, -directions, directions), values[::-1][:width].clip(0.0)
+    return np.where(signs < 0, -directions, directions)
 
 
 def check_width(width: int, dimensions: int, kind: str) -> None:

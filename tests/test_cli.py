@@ -450,3 +450,61 @@ def test_text_finds_real_papers(call: Any, arxiv_sample: pa.Table, tmp_path: Pat
     rows = ndjson(out)
     assert code == 0 and len(rows) == 5
     assert rows[0]["distance"] < 0.45 and "hole" in rows[0]["title"].lower()
+
+
+# ---- transforms
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "metric"),
+    [
+        ("pca", ["--width", "8"], "l2"),
+        ("pca", ["--width", "8", "--no-centre"], "ip"),
+        ("whiten", ["--width", "8"], "l2"),
+        ("streaming-pca", ["--width", "8"], "l2"),
+        ("sketch", ["--width", "8"], "l2"),
+        ("ip-to-l2", ["--slack", "0.5"], "ip"),
+    ],
+)
+def test_transforms_are_fitted_and_built_with(
+    call: Any, folder: Path, tmp_path: Path, kind: str, options: list[str], metric: str
+) -> None:
+    papers, made, index = folder / "papers.parquet", tmp_path / "t", tmp_path / "i.fanns"
+    code, _, error = call("transform", "fit", kind, papers, "-o", made, *options)
+    assert code == 0, error
+    assert f"of {ROWS:,} rows" in error
+    build = ["build", papers, "-o", index, "--transform", made, "--metric", metric]
+    code, _, error = call(*build, "--calibration", "default")
+    assert code == 0, error
+    assert "held transformed" in error
+    found = json.loads(call("info", index, "--format", "json")[1])
+    assert (found["dimensions"], found["metric"]) == (D, metric)
+    assert call("verify", index)[0] == 0
+    hits = ndjson(call("query", index, "--vector-file", folder / "q.npy", "--format", "ndjson")[1])
+    vectors, query = dataset.vectors(ITEMS), np.load(folder / "q.npy")
+    if metric == "ip" and kind == "ip-to-l2":
+        assert hits[0]["distance"] == pytest.approx(-float((vectors @ query).max()), abs=1e-5)
+    assert len(hits) == 10
+    assert call(*build, "--overwrite", "--transform", made)[0] != 0  # the widths do not fit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pca"], "--width is for"),
+        (["ip-to-l2", "--width", "3"], "--width is for"),
+        (["streaming-pca", "--width", "3", "--no-centre"], "not for streaming-pca"),
+        (["pca", "--width", "3", "--slack", "1"], "--slack is for"),
+        (["pca", "--width", "99"], "width is 99"),
+        (["pca", "--width", "3", "--vector", "nothing"], "no column 'nothing'"),
+    ],
+)
+def test_transforms_that_cannot_be_fitted(
+    call: Any, folder: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    made = tmp_path / "t"
+    papers = folder / "papers.parquet"
+    code, _, error = call("transform", "fit", arguments[0], papers, "-o", made, *arguments[1:])
+    assert code != 0
+    assert words in error
+    assert not made.exists()
