@@ -18,7 +18,7 @@ import numpy as np
 
 from fanns.kernels.distance import IP, L2
 from fanns.kernels.jit import Array, Integer
-from fanns.kernels.jit_cuda import WARP, cuda, inner
+from fanns.kernels.jit_cuda import WARP, DeviceArray, Workspace, cuda, inner, kernel
 from fanns.kernels.warp_cuda import SUMS, warp_sum
 
 STEP = 8
@@ -95,22 +95,46 @@ def add_rest(
 
 
 @inner
-def query_norm(queries: Array, number: Integer) -> Any:
-    """Length of a query, in every lane of the warp."""
-    d, lane, total = queries.shape[1], cuda.laneid, 0.0
-    whole = d // WARP * WARP
-    for j in range(lane, whole, WARP):
-        q = np.float64(queries[number, j])
-        total = cuda.fma(q, q, total)
-    if lane < STEP:
-        for j in range(whole + lane, d // STEP * STEP, STEP):
+def ordered_place(turn: Integer, d: int) -> Any:
+    """The element that this lane adds in a turn of the CPU's order, or -1 for none.
+
+    There are `ordered_turns(d)` turns; the last d % 8 elements are not among these.
+    """
+    whole, lane = d // WARP, cuda.laneid
+    if turn < whole:
+        return turn * WARP + lane
+    return whole * WARP + (turn - whole) * STEP + lane if lane < STEP else -1
+
+
+@inner
+def ordered_turns(d: int) -> Any:
+    return d // WARP + d % WARP // STEP
+
+
+@kernel
+def _query_norms(queries: Array, out: Array) -> None:
+    """One warp a query."""
+    number = cuda.grid(1) // WARP
+    if number >= queries.shape[0]:
+        return
+    d, total = queries.shape[1], 0.0
+    for turn in range(ordered_turns(d)):
+        j = ordered_place(turn, d)
+        if j >= 0:
             q = np.float64(queries[number, j])
             total = cuda.fma(q, q, total)
     total = warp_sum(total)
     for j in range(d // STEP * STEP, d):
         q = np.float64(queries[number, j])
         total = cuda.fma(q, q, total)
-    return math.sqrt(total)
+    if cuda.laneid == 0:
+        out[number] = math.sqrt(total)
+
+
+def query_norms(queries: DeviceArray, out: DeviceArray, workspace: Workspace) -> None:
+    """out float64[m] = the lengths of queries float32[m, d]."""
+    warps = workspace.threads // WARP
+    workspace.launch(_query_norms, -(-queries.shape[0] // warps), queries, out)
 
 
 @inner

@@ -203,6 +203,9 @@ class Kernel:
 
 def _on_device(argument: Any) -> Any:
     """The array behind a device array; a host array here would be read as device memory there."""
+    if isinstance(argument, tuple):
+        parts = [_on_device(part) for part in argument]
+        return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
     if isinstance(argument, DeviceArray):
         array = argument._ary
         if not array.flags.c_contiguous:

@@ -6,14 +6,14 @@ count, and when there is no room for another round of offers all threads sort th
 Batcher 1968) and keep k. Of N rows in random order about k ln(N / k) are put down at all.
 
 A block has `lists` lists (one a query) of `room` places, a power of two. In shared memory a place
-takes 12 bytes, distance float64 and row int32, and a list 28 more: its bar, that is the k-th best
+takes 12 bytes, distance float64 and row int32, and a list 20 more: its bar, that is the k-th best
 as (distance float64, tie int64), and its size int32. Order is by (distance, tie), as on the CPU.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,59 +28,69 @@ def room_for(k: int, offers: int) -> int:
     return 1 << (k + 2 * offers - 1).bit_length()
 
 
+class Lists(NamedTuple):
+    """A block's lists in shared memory, `room` places of each one behind the other."""
+
+    distances: Array
+    rows: Array
+    bars: Array
+    bar_ties: Array
+    sizes: Array
+
+
 @inner
-def clear_lists(lists: Integer, bars: Array, bar_ties: Array, sizes: Array) -> None:
+def clear(lists: Lists) -> None:
     """Empty all lists; a barrier must follow."""
-    for number in range(cuda.threadIdx.x, lists, cuda.blockDim.x):
-        bars[number], bar_ties[number], sizes[number] = math.inf, LAST_TIE, 0
+    for number in range(cuda.threadIdx.x, lists.sizes.shape[0], cuda.blockDim.x):
+        lists.bars[number], lists.bar_ties[number] = math.inf, LAST_TIE
+        lists.sizes[number] = 0
+
+
+@inner
+def tie_of(ties: Array, row: Integer) -> Any:
+    """What orders rows of equal distance: their ties, or without any their numbers."""
+    return ties[row] if ties.shape[0] > 0 else np.int64(row)
 
 
 @inner
 def offer(
-    number: Integer,
-    room: Integer,
-    distances: Array,
-    rows: Array,
-    bars: Array,
-    bar_ties: Array,
-    sizes: Array,
-    distance: float,
-    tie: Integer,
-    row: Integer,
+    lists: Lists, number: Integer, room: Integer, distance: float, tie: Integer, row: Integer
 ) -> Any:
     """Put a row into a list unless k better ones are known; gives the list's size then, or 0."""
-    bar = bars[number]
-    if distance > bar or (distance == bar and tie >= bar_ties[number]):
+    bar = lists.bars[number]
+    if distance > bar or (distance == bar and tie >= lists.bar_ties[number]):
         return 0
-    place = cuda.atomic.add(sizes, number, 1)
-    distances[number * room + place] = distance
-    rows[number * room + place] = row
+    place = cuda.atomic.add(lists.sizes, number, 1)
+    lists.distances[number * room + place] = distance
+    lists.rows[number * room + place] = row
     return place + 1
 
 
 @inner
-def _worse(distance: float, row: Integer, other: float, other_row: Integer, ties: Array) -> Any:
+def _worse(lists: Lists, place: Integer, other: Integer, ties: Array) -> Any:
     """Whether a place belongs behind another; places without a row (-1) are last of all."""
+    row, other_row = lists.rows[place], lists.rows[other]
     if row < 0 or other_row < 0:
         return other_row >= 0
-    if distance != other:
-        return distance > other
-    return ties[row] > ties[other_row]
+    if lists.distances[place] != lists.distances[other]:
+        return lists.distances[place] > lists.distances[other]
+    return tie_of(ties, row) > tie_of(ties, other_row)
 
 
 @inner
-def _sort(places: Integer, room: Integer, distances: Array, rows: Array, ties: Array) -> None:
-    """Bitonic sort of each `room` places of all, at once: log2(room)^2 / 2 rounds."""
+def _sort(lists: Lists, room: Integer, ties: Array) -> None:
+    """Bitonic sort of each list, all at once: log2(room)^2 / 2 rounds."""
+    distances, rows = lists.distances, lists.rows
     size = 2
     while size <= room:
         step = size >> 1
         while step > 0:
-            for i in range(cuda.threadIdx.x, places >> 1, cuda.blockDim.x):
+            for i in range(cuda.threadIdx.x, rows.shape[0] >> 1, cuda.blockDim.x):
                 low = 2 * i - (i & (step - 1))
                 high = low + step
                 turned = (low & size & (room - 1)) != 0
                 first, last = (high, low) if turned else (low, high)
-                if _worse(distances[first], rows[first], distances[last], rows[last], ties):
+                if _worse(lists, first, last, ties):
                     distances[low], distances[high] = distances[high], distances[low]
                     rows[low], rows[high] = rows[high], rows[low]
             cuda.syncthreads()
@@ -89,29 +99,20 @@ def _sort(places: Integer, room: Integer, distances: Array, rows: Array, ties: A
 
 
 @inner
-def cut_back(
-    lists: Integer,
-    room: Integer,
-    k: Integer,
-    distances: Array,
-    rows: Array,
-    bars: Array,
-    bar_ties: Array,
-    sizes: Array,
-    ties: Array,
-) -> None:
+def cut_back(lists: Lists, room: Integer, k: Integer, ties: Array) -> None:
     """Sort all lists, best first, keep k of each and raise the bars. All threads, after a barrier.
 
     Places behind a list's rows hold row -1 and an infinite distance then.
     """
-    for i in range(cuda.threadIdx.x, lists * room, cuda.blockDim.x):
-        if i % room >= sizes[i // room]:
-            distances[i], rows[i] = math.inf, -1
+    for i in range(cuda.threadIdx.x, lists.rows.shape[0], cuda.blockDim.x):
+        if i % room >= lists.sizes[i // room]:
+            lists.distances[i], lists.rows[i] = math.inf, -1
     cuda.syncthreads()
-    _sort(lists * room, room, distances, rows, ties)
-    for number in range(cuda.threadIdx.x, lists, cuda.blockDim.x):
-        if sizes[number] >= k:
-            sizes[number] = k
+    _sort(lists, room, ties)
+    for number in range(cuda.threadIdx.x, lists.sizes.shape[0], cuda.blockDim.x):
+        if lists.sizes[number] >= k:
+            lists.sizes[number] = k
             last = number * room + k - 1
-            bars[number], bar_ties[number] = distances[last], ties[rows[last]]
+            lists.bars[number] = lists.distances[last]
+            lists.bar_ties[number] = tie_of(ties, lists.rows[last])
     cuda.syncthreads()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanns.kernels import scan, scan_cuda
+from fanns.kernels import masked_scan_cuda, scan, scan_cuda
 from fanns.kernels.distance import COSINE, IP, L2, exact_view
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.jit_cuda import Workspace
@@ -217,11 +217,12 @@ def test_a_k_that_does_not_fit_is_told() -> None:
 
 
 def test_every_k_has_a_layout_and_a_workspace() -> None:
+    space = workspace(128, 528)
     for m in (1, 2, 7, 64, 10_000):
         for k in (1, 10, 100, 500, scan_cuda.MOST):
             for one_selection in (True, False):
-                shape = scan_cuda.shape_of(m, k, 10**6, one_selection, 128, 528)
+                shape = masked_scan_cuda.shape_of(m, k, 10**6, one_selection, space)
                 assert shape.shared_bytes(128) <= 49_152
-                assert shape.shares * k <= scan_cuda.MERGED
+                assert shape.shares * k <= masked_scan_cuda.MERGED
                 assert shape.room >= k + 2 * shape.offers(128)
                 assert one_selection or shape.queries == 1
