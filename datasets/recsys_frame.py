@@ -61,11 +61,15 @@ class FrameColumns:
         return [*GIVEN, *self.numbers, *self.choices, *fits, "taken before", *user]
 
     @property
+    def known(self) -> dict[str, Sequence[str]]:
+        """Features that are codes, and the values that 0, 1, ... stand for."""
+        user = {f"user's {name}": values for name, values in self.user_choices.items()}
+        return dict(self.choices) | user
+
+    @property
     def coded(self) -> dict[str, int]:
         """Features that are codes of values, and how many codes there are, OTHER and NULL aside."""
-        own = {name: len(values) for name, values in self.choices.items()}
-        user = {f"user's {name}": len(values) for name, values in self.user_choices.items()}
-        return own | user
+        return {name: len(values) for name, values in self.known.items()}
 
     @property
     def wanted(self) -> list[str]:

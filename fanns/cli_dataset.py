@@ -12,6 +12,7 @@ import click
 
 from fanns.cli_options import no_import_guard, progress, quiet_option, say
 from fanns.cli_recsys import recsys
+from fanns.cli_recsys_explain import explain
 from fanns.cli_recsys_select import select
 from fanns.cli_rerank import rerank
 
@@ -44,6 +45,7 @@ def dataset() -> None:
 
 recsys.add_command(rerank)
 recsys.add_command(select)
+recsys.add_command(explain)
 dataset.add_command(recsys)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fanns import Index
-    from fanns.recommend import Recommendations, Reranker
+    from fanns.datasets.recsys_rerank import Reranker
+    from fanns.recommend import Recommendations
 
 KINDS = ("lightgbm", "mlp")
 OF_VECTORS = ("radius", "group_by", "timeout", "offset", "explain")

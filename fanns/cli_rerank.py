@@ -80,7 +80,7 @@ def rerank(
     users = pq.read_table(dataset / "users.parquet")
     columns = recsys_frame.learn(items, users)
     with fanns.open(index) as opened:
-        search = _search(opened, columns.wanted, shortlist)
+        search = shortlists(opened, columns.wanted, shortlist)
 
         def made(label: str, *left_out: str) -> Shortlists:
             return recsys_shortlists.gather(
@@ -112,7 +112,7 @@ def rerank(
         write_text(render(head, rows), None)
 
 
-def _search(index: Index, wanted: list[str], shortlist: int) -> Search:
+def shortlists(index: Index, wanted: list[str], shortlist: int) -> Search:
     """Shortlists of an index, with the columns that features are made of."""
     from fanns import ids
     from fanns.recommend import id_values

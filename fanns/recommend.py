@@ -69,12 +69,14 @@ class Recommendations:
         status: of the search: "exact", "approximate" or "incomplete".
         matches: items that pass the filter, those seen left out.
         shortlist: items that the reranker ordered, 0 without one.
+        features: what it saw of these, float32[n, f], None without one.
     """
 
     table: pa.Table
     status: str
     matches: int
     shortlist: int
+    features: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -205,10 +207,11 @@ def recommend(
     known = index.rows(ids(id_values(before)), columns=reranker.columns.wanted)
     features = reranker.columns.table(table, known, users.attributes(row))
     scores = reranker.model.predict(features) if len(table) else np.empty(0)
-    order = pa.array(np.argsort(-scores, kind="stable")[:k])
-    ranked = table.add_column(2, "reranked", pa.array(scores, pa.float64())).take(order)
+    order = np.argsort(-scores, kind="stable")[:k]
+    ranked = table.add_column(2, "reranked", pa.array(scores, pa.float64())).take(pa.array(order))
     kept = [name for name in ranked.column_names if name not in wanted or name in columns]
-    return Recommendations(ranked.select(kept), hits.status, hits.matches, len(table))
+    shown = ranked.select(kept)
+    return Recommendations(shown, hits.status, hits.matches, len(table), features[order])
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -282,3 +282,24 @@ def test_the_whole_chain_from_the_shell(folder: Path) -> None:
     assert alone.exit_code != 0 and "go with --user" in alone.output
     nobody = run("query", folder / "items.fanns", "--user", "u3")
     assert nobody.exit_code != 0 and "--user needs --users" in nobody.output
+
+
+def test_a_reranker_explains_itself(folder: Path) -> None:
+    """Users stay with one colour: what the reranker learns, and what the rules must say."""
+    pytest.importorskip("lightgbm")
+    pytest.importorskip("sklearn")
+    base = [folder, "--index", folder / "items.fanns", "--shortlist", 60, "-q"]
+    asked = ["dataset", "recsys", "explain", *base, "--user", "u3", "--where", "price < 0.9"]
+    bad = run(*asked, "--rerank", folder)
+    assert bad.exit_code != 0 and "no reranker here" in f"{bad.exception}"
+    assert run("dataset", "recsys", "rerank", *base, "--kind", "lightgbm").exit_code == 0
+    found = run(*asked, "-k", 5, "--format", "json")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)
+    assert told["fidelity"] > 0.6 and len(told["items"]) == 5
+    assert next(iter(told["importances"])) in ("fit of colour", "fit of tags")
+    assert all("fit of " in " ".join(item["because"]) for item in told["items"])
+    scores = [item["reranked"] for item in told["items"]]
+    assert scores == sorted(scores, reverse=True)
+    shown = run(*asked, "-k", 2, "--format", "table")
+    assert shown.exit_code == 0 and "because" in shown.output and "fit of " in shown.output
