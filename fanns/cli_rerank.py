@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,7 @@ def rerank(
         search = shortlists(opened, columns.wanted, shortlist)
 
         def made(label: str, *left_out: str) -> Shortlists:
+            say(f"making shortlists of {shortlist} for the {label} part", quiet)
             return recsys_shortlists.gather(
                 columns, items, users, search, label=label, left_out=left_out
             )
@@ -99,17 +101,27 @@ def rerank(
         told = {"schema_version": SCHEMA_VERSION, "shortlist": shortlist, "rerankers": records}
         write_text(to_json(told, indent=2), None)
     else:
-        rows = [
-            (
-                one["kind"],
-                *(one["metrics"][f"{name}@{k}"] for name in ("ndcg", "recall")),
-                one["cpu_seconds"],
-                one["us_per_candidate"],
-            )
-            for one in records
-        ]
-        head = ("reranker", f"ndcg@{k}", f"recall@{k}", "CPU seconds to train", "us a candidate")
-        write_text(render(head, rows), None)
+        write_text(_table(records, k), None)
+    user, best = (
+        users["id"][0].as_py(),
+        max(records[1:], key=lambda one: one["metrics"][f"ndcg@{k}"]),
+    )
+    asked = shlex.join([str(index), "--users", str(dataset / "users.parquet"), "--user", str(user)])
+    say(f"try: fanns query {asked} --unseen --rerank {best['kind']}", quiet)
+
+
+def _table(records: list[dict[str, Any]], k: int) -> str:
+    rows = [
+        (
+            one["kind"],
+            *(f"{one['metrics'][f'{name}@{k}']:.4f}" for name in ("ndcg", "recall")),
+            f"{one['cpu_seconds']:.1f}",
+            f"{one['us_per_candidate']:.2f}",
+        )
+        for one in records
+    ]
+    head = ("reranker", f"ndcg@{k}", f"recall@{k}", "CPU seconds to train", "us a candidate")
+    return render(head, rows)
 
 
 def shortlists(index: Index, wanted: list[str], shortlist: int) -> Search:

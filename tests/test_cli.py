@@ -420,8 +420,8 @@ def test_an_interrupted_build_leaves_nothing(folder: Path, tmp_path: Path) -> No
     args = ["build", str(folder / "papers.parquet"), "-o", str(target)]
     # The signal comes when the data is read and the segment would be built.
     interrupt = (
-        "import os, signal, fanns.segment as s;"
-        "s.build_segment = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT);"
+        "import signal, fanns.segment as s;"
+        "s.build_segment = lambda *a, **k: signal.raise_signal(signal.SIGINT);"
         "import fanns.building as b; b.build_segment = s.build_segment;"
     )
     done = subprocess.run(

@@ -292,7 +292,9 @@ def test_a_reranker_explains_itself(folder: Path) -> None:
     asked = ["dataset", "recsys", "explain", *base, "--user", "u3", "--where", "price < 0.9"]
     bad = run(*asked, "--rerank", folder)
     assert bad.exit_code != 0 and "no reranker here" in f"{bad.exception}"
-    assert run("dataset", "recsys", "rerank", *base, "--kind", "lightgbm").exit_code == 0
+    made = run("dataset", "recsys", "rerank", *base, "--kind", "lightgbm", "--format", "table")
+    assert made.exit_code == 0, made.output
+    assert [line.split()[0] for line in made.stdout.splitlines()[2:]] == ["none", "lightgbm"]
     found = run(*asked, "-k", 5, "--format", "json")
     assert found.exit_code == 0, found.output
     told = json.loads(found.stdout)
