@@ -9,6 +9,7 @@ import click
 
 from fanns.cli_options import say
 from fanns.cli_output import SCHEMA_VERSION, plain, to_json, write_table, write_text
+from fanns.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,10 +89,17 @@ def for_user(
 
 
 def load_reranker(named: str, users: Path) -> Reranker:
-    """The reranker of a folder, or of a kind beside the users."""
+    """The reranker of a folder, or of a kind beside the users.
+
+    Raises InputError where there is none, or a damaged one.
+    """
     from fanns.datasets.recsys_rerank import Reranker
 
-    return Reranker.load(reranker_folder(users.parent, named) if named in KINDS else named)
+    if named in KINDS:
+        return Reranker.load(reranker_folder(users.parent, named))
+    if not Path(named).is_dir():
+        raise InputError(f"--rerank {named}: no such folder, and none of {', '.join(KINDS)}")
+    return Reranker.load(named)
 
 
 def reranker_folder(dataset: Path, kind: str) -> Path:

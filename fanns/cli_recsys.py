@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import names, no_import_guard, quiet_option, say, whole_numbers
+from fanns.cli_options import names, no_import_guard, say, whole_numbers
 from fanns.cli_output import (
     SCHEMA_VERSION,
     choose_format,
@@ -19,6 +19,7 @@ from fanns.cli_output import (
     write_text,
 )
 from fanns.cli_recsys_clicks import RECIPES, follow
+from fanns.cli_recsys_options import figure_options
 from fanns.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,15 +114,8 @@ def _shares(_: click.Context, __: click.Parameter, given: str) -> tuple[float, f
     callback=whole_numbers,
     help="Lengths of the lists that are judged.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
 @click.option("--overwrite", is_flag=True, help="Replace a data set at the output.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    help="Of the figures. Default: table on a terminal, json otherwise.",
-)
-@quiet_option
+@figure_options
 def fit(
     model: str,
     data: str,

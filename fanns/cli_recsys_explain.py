@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import filter_options, no_import_guard, quiet_option, say
+from fanns.cli_options import filter_options, no_import_guard, say
 from fanns.cli_output import SCHEMA_VERSION, choose_format, render, to_json, write_text
 from fanns.cli_recommend import load_reranker
+from fanns.cli_recsys_options import figure_options, shortlist_options
 from fanns.cli_rerank import shortlists
 
 if TYPE_CHECKING:
@@ -22,13 +23,7 @@ SAMPLED = 500
 
 
 @click.command()
-@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--index",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="The index of its items (fanns build).",
-)
+@shortlist_options
 @click.option("--user", required=True, metavar="ID", help="Whose items are explained.")
 @click.option(
     "--rerank",
@@ -40,26 +35,12 @@ SAMPLED = 500
 @filter_options
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Items.")
 @click.option(
-    "--shortlist",
-    type=click.IntRange(min=2),
-    default=100,
-    show_default=True,
-    help="Nearest items of each user, which the reranker orders.",
-)
-@click.option(
     "--top", type=click.IntRange(min=1), default=6, show_default=True, help="Features of rules."
 )
 @click.option(
     "--depth", type=click.IntRange(1, 12), default=4, show_default=True, help="Questions of a rule."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    help="Default: table on a terminal, json otherwise.",
-)
-@quiet_option
+@figure_options
 def explain(
     dataset: Path,
     index: Path,

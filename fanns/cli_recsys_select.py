@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import names, no_import_guard, quiet_option, say, whole_numbers
+from fanns.cli_options import names, no_import_guard, say, whole_numbers
 from fanns.cli_output import SCHEMA_VERSION, choose_format, render, to_json, write_text
+from fanns.cli_recsys_options import figure_options
 
 if TYPE_CHECKING:
     from fanns.datasets.recsys_selection import Judged
@@ -44,14 +45,7 @@ SELECTORS = ("gain", "permutation", "sfs", "shark", "autofield", "lpfs", "random
 @click.option("--epochs", type=click.IntRange(min=1), help="Of every training, at most (100).")
 @click.option("--patience", type=click.IntRange(min=1), help="Epochs without gain (3).")
 @click.option("--threads", type=click.IntRange(min=1), help="Of training. Default: torch's own.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    help="Of the figures. Default: table on a terminal, json otherwise.",
-)
-@quiet_option
+@figure_options
 def select(
     data: str,
     label: str,

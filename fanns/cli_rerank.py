@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanns.cli_options import no_import_guard, quiet_option, say
+from fanns.cli_options import no_import_guard, say
 from fanns.cli_output import SCHEMA_VERSION, choose_format, render, to_json, write_text
 from fanns.cli_recommend import KINDS, reranker_folder
+from fanns.cli_recsys_options import figure_options, shortlist_options
 
 if TYPE_CHECKING:
     from fanns import Index
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("dataset", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--index",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="The index of its items (fanns build).",
-)
+@shortlist_options
 @click.option(
     "--kind",
     "kinds",
@@ -34,23 +29,9 @@ if TYPE_CHECKING:
     help="lightgbm: boosted trees; mlp: a network. May be given twice. Default: both.",
 )
 @click.option(
-    "--shortlist",
-    type=click.IntRange(min=2),
-    default=100,
-    show_default=True,
-    help="Nearest items of each user, which are ordered.",
-)
-@click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Items that are judged."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    help="Of the figures. Default: table on a terminal, json otherwise.",
-)
-@quiet_option
+@figure_options
 def rerank(
     dataset: Path,
     index: Path,

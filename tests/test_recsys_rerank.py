@@ -275,6 +275,7 @@ def test_the_whole_chain_from_the_shell(folder: Path) -> None:
         (["--explain"], "does not go with --explain"),
         (["--like", "1000"], "give one of"),
         (["--rerank", folder], "no reranker here"),
+        (["--rerank", "lightgm"], "no such folder, and none of lightgbm, mlp"),
     ):
         bad = run(*asked, *wrong)
         assert bad.exit_code != 0 and why in f"{bad.output}{bad.exception}"
