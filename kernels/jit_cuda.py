@@ -53,6 +53,11 @@ THREADS = (32, 64, 128, 256)
 SHARED_BYTES = 49_152
 """Shared memory of a block that every device gives without being asked for more."""
 
+REGISTERS = 128
+"""Of a thread of large kernels, so that a multiprocessor (65,536 registers) runs 4 blocks of 128
+threads. A scan in full precision would take 240, for 16 KB of loads under way instead of 32 KB; what
+ptxas then keeps in memory is 0.3 KB a thread."""
+
 ALIGNMENT = 256
 """Of arrays in a workspace: whole lines of the L2 cache, as cudaMalloc gives."""
 

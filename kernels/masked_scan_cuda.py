@@ -22,6 +22,7 @@ from numba import float64, int32, int64
 from fanns.kernels.bitset_cuda import WORD
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import (
+    REGISTERS,
     SHARED_BYTES,
     WARP,
     DeviceArray,
@@ -52,10 +53,6 @@ SHARED_QUERIES = 4
 ROWS_AT_ONCE = (SUMS, SUMS // SHARED_QUERIES)
 """The ways of a warp: many rows and one query, or as many queries as rows."""
 
-REGISTERS = 128
-"""Of a thread of a scan, for 16 warps a multiprocessor and 32 KB of loads under way; it would take
-240, for half of that. What ptxas then keeps in memory is 0.3 KB a thread."""
-
 
 class Shape(NamedTuple):
     """How a scan is laid out on the device.
@@ -82,7 +79,7 @@ class Shape(NamedTuple):
         return ROUNDS * self.offers(threads) + WORD * threads
 
     def shared_bytes(self, threads: int) -> int:
-        return _bytes_of_lists(self.queries, self.room) + 4 * self.picked(threads)
+        return bytes_of_lists(self.queries, self.room) + 4 * self.picked(threads)
 
 
 def shape_of(m: int, k: int, n: int, one_selection: bool, workspace: Workspace) -> Shape:
@@ -110,12 +107,12 @@ def shape_of(m: int, k: int, n: int, one_selection: bool, workspace: Workspace) 
     return shape._replace(shares=max(1, shares))
 
 
-def _bytes_of_lists(lists: int, room: int) -> int:
+def bytes_of_lists(lists: int, room: int) -> int:
     return lists * (12 * room + 20) + 8
 
 
 @inner
-def _shared_lists(count: Any, room: int, picked_places: int) -> Any:
+def shared_lists(count: Any, room: int, picked_places: int) -> Any:
     """The lists in a block's dynamic shared memory, the count of picked rows, and these rows."""
     numbers = cuda.shared.array(0, float64)
     ties = cuda.shared.array(0, int64)
@@ -158,7 +155,7 @@ def scanner(rows_at_once: int, compare: Any) -> Any:
         part_counts: Array,
     ) -> None:
         queries = teams * queries_at_once
-        lists, count, picked = _shared_lists(queries, room, picked_places)
+        lists, count, picked = shared_lists(queries, room, picked_places)
         clear(lists)
         warp, warps = cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
         step, own_row = rows_at_once * (warps // teams), rows_at_once * (warp // teams)
@@ -217,7 +214,7 @@ def _merge(
     """The best k of what the blocks found for a query; one block a query."""
     number, k = cuda.blockIdx.x, answers.rows.shape[1]
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
-    lists, _, _ = _shared_lists(1, room, 0)
+    lists, _, _ = shared_lists(1, room, 0)
     clear(lists)
     cuda.syncthreads()
     entries = part_rows.shape[1] * k
@@ -277,5 +274,5 @@ def best_of(
         grid = (-(-m // shape.queries), shape.shares)
         scan, shared = scanners[shape.rows_at_once], shape.shared_bytes(threads)
         workspace.launch(scan, grid, held, m, selection, ties, k, *layout, *parts, shared=shared)
-        lists = _bytes_of_lists(1, room)
+        lists = bytes_of_lists(1, room)
         workspace.launch(_merge, m, *parts, ties, room, column, answers, shared=lists)

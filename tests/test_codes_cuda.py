@@ -34,11 +34,11 @@ def test_queries_are_prepared_as_on_the_cpu(metric: int, d: int) -> None:
     queries[2] *= 0
     mean = np.random.default_rng(d).standard_normal(d).astype(np.float32)
     codes, parameters = np.full((3, 64), 7, np.int8), np.full((3, int8.PARAMETERS), np.nan)
-    arrays = to_device(queries, mean, codes, parameters)
-    int8_cuda.prepare_queries(arrays[0], metric, arrays[1], *arrays[2:], workspace())
+    query, on_mean, code, out = to_device(queries, mean, codes, parameters)
+    int8_cuda.prepare_queries(query, metric, on_mean, code, out, workspace())
     prepare_on_cpu(queries, metric, mean, codes, parameters)
-    np.testing.assert_array_equal(to_host(arrays[2])[0], codes)
-    np.testing.assert_allclose(to_host(arrays[3])[0], parameters, rtol=1e-14, atol=0)
+    np.testing.assert_array_equal(to_host(code)[0], codes)
+    np.testing.assert_allclose(to_host(out)[0], parameters, rtol=1e-14, atol=0)
 
 
 def on_device(
