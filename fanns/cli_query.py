@@ -74,6 +74,7 @@ RECALL = click.option(
 @click.option("--strict", is_flag=True, help="Exit code 5 when a query has fewer than k hits.")
 @click.option("--model", help="Where to load the text encoder from, if not by its recorded name.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the code that the encoder brings.")
+@click.option("--device", default="cpu", help='Where to search: "cuda" for a GPU.')
 @threads_option(1, "Threads over the queries of a batch.")
 @output_options()
 @quiet_option
@@ -94,6 +95,7 @@ def query(
     strict: bool,
     model: str | None,
     trust_remote_code: bool,
+    device: str,
     format_: str | None,
     output: Path | None,
     quiet: bool,
@@ -115,7 +117,7 @@ def query(
     if user is None and (users is not None or unseen or rerank is not None):
         raise click.UsageError("--users, --unseen and --rerank go with --user")
     shown = choose_format(format_, output)
-    with fanns.open(index) as opened:
+    with fanns.open(index, device=device) as opened:
         if user is not None:
             options |= {"users": users, "user": user, "unseen": unseen, "rerank": rerank}
             options |= {"shortlist": shortlist, "explain": explain, "where": where}

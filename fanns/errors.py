@@ -14,6 +14,7 @@
     │   ├── CorruptIndexError    a file that is truncated, altered or inconsistent
     │   ├── IndexExistsError     the target of a build or export is taken
     │   └── IndexLockedError     another writer holds the index
+    ├── DeviceError              a GPU that is not there, or has too little memory
     └── MissingDependencyError   an optional package that this call needs
 
 Messages say what was expected, what came, and what to do. One warning: LostChangesWarning, where
@@ -77,6 +78,10 @@ class IndexExistsError(StorageError):
 
 class IndexLockedError(StorageError):
     """Another writer holds the index."""
+
+
+class DeviceError(FannsError, RuntimeError):
+    """A GPU that is not there, cannot be used, or has too little memory."""
 
 
 class MissingDependencyError(FannsError, ImportError):

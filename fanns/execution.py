@@ -135,9 +135,22 @@ def answer(
         if left and len(queries):
             left -= int(found.work[:, :2].sum()) // len(queries)
         parts.append((number, found))
+    return merged(segments, parts, len(queries), k), traces
+
+
+def merged(
+    segments: Sequence[Segment], parts: list[tuple[int, Answers]], m: int, k: int
+) -> list[Answer]:
+    """The k best of what some of the segments, by their numbers, answered to m queries."""
     if len(parts) == 1:
-        return _single(*parts[0]), traces
-    return [_merge(segments, parts, i, k) for i in range(len(queries))], traces
+        return _single(*parts[0])
+    return [_merge(segments, parts, i, k) for i in range(m)]
+
+
+def predicted_ns(segment: Segment, selection: Selection, k: int, options: Options) -> float:
+    """What the planner's choice for one query should take, nanoseconds of one thread."""
+    wanted = min(k, selection.count)
+    return _plan(segment, selection, wanted, False, options).predicted_ns if wanted else 0.0
 
 
 def _answer_segment(

@@ -76,6 +76,7 @@ class Index(Mutable):
         self._seen: Snapshot | None = None
         self._quick: Quick | None = None
         self._held: Index | None = None
+        self._device: Any = None  # a DeviceSearch; of it nothing is imported before it is asked for
         self._see(segments)
 
     @property
@@ -382,6 +383,8 @@ class Index(Mutable):
         merge: str = "background",
         durability: str = "full",
         memory_limit: int | str | None = None,
+        device: str = "cpu",
+        device_memory: int | str | None = None,
     ) -> Index:
         """Open a saved index: memory-mapped, in milliseconds.
 
@@ -405,10 +408,11 @@ class Index(Mutable):
             memory_limit: with mode "w", the most memory that this process may hold while segments
                 are merged, in the background or by `compact`, without pages of mapped files: bytes,
                 or a text such as "1GB". What would take more is not merged; `info` says so.
+            device, device_memory: where to search, as for `to`.
 
         Raises:
             InputError: an argument. NotAnIndexError, CorruptIndexError, IndexLockedError,
-                StorageError.
+                StorageError. What `to` raises.
         """
         check_way(merge)
         check_durability(durability)
@@ -565,7 +569,7 @@ class Index(Mutable):
             and not columns
             and (offset, group_size) == PLAIN
         )
-        quick = self._quick if plain else None
+        quick = self._quick if plain and self._device is None else None
         if quick is not None and threads == 1:
             answered = quick.search(q, k, where, params, recall, plan)
             if answered is not None:
@@ -601,28 +605,47 @@ class Index(Mutable):
         nulls: str | None,
         options: Options,
     ) -> list[tuple[int, Answer, Note]]:
-        snapshot = self._snapshot
+        snapshot, device, told = self._snapshot, self._device, None
         k = min(k, snapshot.rows)
         each = filters_of(where, params, single, len(queries))
+        asked = [(where, params)] if each is None else each
+        filters = [prepare(snapshot, filter_, bound, nulls) for filter_, bound in asked]
+        if device is not None:
+            told = device.left_to_cpu(snapshot, filters, len(queries), k, options)
+            if told is None:
+                found: list[tuple[int, Answer, Note]] = device.search(
+                    snapshot, filters, queries, k, options
+                )
+                return found
         if each is None:
-            return self._answer_all(
-                snapshot, queries, k, prepare(snapshot, where, params, nulls), options
-            )
+            return self._answer_all(snapshot, queries, k, filters[0], options, told)
         out = []
-        for query, (filter_, bound) in zip(queries, each, strict=True):
-            ready = prepare(snapshot, filter_, bound, nulls)
-            out += self._answer_all(snapshot, query[None], k, ready, options)
+        for query, ready in zip(queries, filters, strict=True):
+            out += self._answer_all(snapshot, query[None], k, ready, options, told)
         return out
 
     def _answer_all(
-        self, snapshot: Snapshot, queries: np.ndarray, k: int, ready: Prepared, options: Options
+        self,
+        snapshot: Snapshot,
+        queries: np.ndarray,
+        k: int,
+        ready: Prepared,
+        options: Options,
+        told: str | None = None,
     ) -> list[tuple[int, Answer, Note]]:
         begun = perf_counter_ns()
         selections = ready.selections()
         filtered = perf_counter_ns()
         answers, traces = answer(snapshot.segments, selections, queries, k, options)
         note = Note(
-            snapshot, ready, k, options, filtered - begun, perf_counter_ns() - filtered, traces
+            snapshot,
+            ready,
+            k,
+            options,
+            filtered - begun,
+            perf_counter_ns() - filtered,
+            traces,
+            told,
         )
         return [(query, part, note) for query, part in enumerate(answers)]
 
@@ -657,6 +680,39 @@ class Index(Mutable):
                     f"no column {name!r}; the index has {', '.join(self.schema) or 'none'}"
                 )
         return tuple(columns)
+
+    def to(self, device: str, device_memory: int | str | None = None) -> Index:
+        """Search on a GPU from now on, "cuda" or "cuda:1"; "cpu" ends that.
+
+        The calls stay as they are, and so does what they promise; `explain` says where a search was
+        answered. Changes of the index are brought to the device by the next search.
+
+        Args:
+            device_memory: bytes of it to take at most, or a text such as "20GB"; without, nine
+                tenths of what is free. Codes lie there, originals where there is room, else in
+                page-locked memory of the host.
+
+        Returns:
+            This index.
+
+        Raises:
+            InputError: an argument, or an index of a compressed table. MissingDependencyError:
+                there is no numba-cuda. DeviceError: no such device, or too little memory there.
+        """
+        from fanns.device.finding import check_device
+
+        number = check_device(device)
+        made = None
+        if number is not None:
+            from fanns.device.finding import find_cuda
+
+            find_cuda(number)
+            from fanns.device.searching import DeviceSearch
+
+            made = DeviceSearch(number, device_memory)
+            made.see(self._snapshot)
+        self._device = self._searched._device = made
+        return self
 
     def explain(self, q: Any, k: int = 10, where: Any = None, **options: Any) -> Explanation:
         """Run one query and tell its plan, the plans that lost, predictions and actual work."""
@@ -860,7 +916,9 @@ class Index(Mutable):
     def info(self) -> dict[str, Any]:
         """Rows, columns, bytes, calibration and settings, as plain values."""
         told = listing.info(self._snapshot, self._recipe, self._directory)
-        return {**told, "merging": None if self._merger is None else self._merger.told()}
+        merging = None if self._merger is None else self._merger.told()
+        device = "cpu" if self._device is None else self._device.held
+        return {**told, "merging": merging, "device": device}
 
     def warmup(self) -> None:
         """Compile or load every kernel and touch the index, so that the next search is fast."""

@@ -19,8 +19,10 @@ UNKNOWN_HELD = 300_000_000
 """What a process with all libraries and kernels loaded holds, where the system does not tell."""
 
 
-def parse_size(given: int | str) -> int:
+def parse_size(given: int | str, name: str = "memory_limit") -> int:
     """Bytes: a whole number, or text such as "1GB" (10^9), "1.5 GiB" (2^30) or "300 MB".
+
+    `name`: the argument that errors name.
 
     Raises:
         InputError: it is neither, or not above zero.
@@ -31,9 +33,9 @@ def parse_size(given: int | str) -> int:
     elif isinstance(given, int) and not isinstance(given, bool):
         size = given
     else:
-        raise InputError(f'memory_limit is {given!r}, expected bytes or a text such as "1GB"')
+        raise InputError(f'{name} is {given!r}, expected bytes or a text such as "1GB"')
     if size < 1:
-        raise InputError(f"memory_limit is {given!r}, expected more than nothing")
+        raise InputError(f"{name} is {given!r}, expected more than nothing")
     return size
 
 

@@ -26,7 +26,7 @@ from fanns.prepared import Prepared, Snapshot
 class Note:
     """What `explain` needs of a search that ran; kept by its hits."""
 
-    __slots__ = ("filter_ns", "k", "options", "ready", "search_ns", "snapshot", "traces")
+    __slots__ = ("filter_ns", "k", "options", "ready", "search_ns", "snapshot", "told", "traces")
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class Note:
         filter_ns: int,
         search_ns: int,
         traces: list[Trace],
+        told: str | None = None,
     ) -> None:
+        """`told`: what else there is to say of how it was answered."""
+        self.told = told
         self.snapshot = snapshot
         self.ready = ready
         self.k = k
@@ -71,7 +74,7 @@ class Note:
             rows=self.snapshot.rows,
             filter_us=self.filter_ns / 1e3,
             search_us=self.search_ns / 1e3,
-            notes=self.snapshot.notes(self.ready.bound),
+            notes=self.snapshot.notes(self.ready.bound) + ((self.told,) if self.told else ()),
             segments=tuple(trace.report(query) for trace in self.traces if trace.place(query) >= 0),
         )
 

@@ -54,6 +54,7 @@ FLOORS = [
         "compaction merging merge_memory background exporting export_checksum importing",
         "streaming surveying reading_rows probing memory_model unfinished planning",
         "native_planner native_building",
+        "device device.*",
         "product_keys product_key_index key_hits key_masks key_usage",
     ],
     ["cli cli_* __main__ text recommend bench.*"],
@@ -70,7 +71,8 @@ FORBIDDEN = [
     ),
     (
         "cli* bench.*",
-        "index segment segment_* building prepared execution planner storage kernels.* paths*",
+        "index segment segment_* building prepared execution planner storage kernels.* paths*"
+        " device*",
     ),
 ]
 # What data sets may use of the search: errors, the stores that compressed tables are given as, and

@@ -116,7 +116,7 @@ class Evaluation:
         find = CODES_OF.get(type(node))
         if find is None:
             return None
-        column = self._column_of(node)
+        column = self.column_of(node)
         if not isinstance(column, ScalarColumn):
             return None
         bounds = find(column, node)
@@ -127,7 +127,7 @@ class Evaluation:
 
     def _all(self, args: Iterable[Node], negated: bool) -> Selection:
         """The rows for which every argument is true (or, negated, false)."""
-        merged, selections = self._parts(args, negated, intervals.intersect)
+        merged, selections = self.parts(args, negated, intervals.intersect)
         parts: list[tuple[int, Codes | Selection]] = [
             (codes.column.postings.count(codes.bounds), codes) for codes in merged
         ]
@@ -151,7 +151,7 @@ class Evaluation:
 
     def _any(self, args: Iterable[Node], negated: bool) -> Selection:
         """The rows for which some argument is true (or, negated, false)."""
-        merged, selections = self._parts(args, negated, intervals.unite)
+        merged, selections = self.parts(args, negated, intervals.unite)
         result = Selection.none(self.context.n)
         for codes in merged:
             result = result | _materialised(codes)
@@ -159,7 +159,7 @@ class Evaluation:
             result = result | self.select(node, negated)
         return result
 
-    def _parts(
+    def parts(
         self, args: Iterable[Node], negated: bool, merge: Callable[[Bounds, Bounds], Bounds]
     ) -> tuple[list[Codes], list[Node]]:
         """The arguments over scalar columns, one set of codes a column, and the other arguments."""
@@ -191,7 +191,7 @@ class Evaluation:
             return column.has(node.op, values_of(node)), column.present
         if type(node) not in CODES_OF:
             raise FilterError(f"a filter of type {type(node).__name__} cannot be evaluated")
-        column = self._column_of(node)
+        column = self.column_of(node)
         key = Hashed(node)
         true = self.columns.cache.get(key)
         if true is None:
@@ -217,7 +217,7 @@ class Evaluation:
             self.columns.keep(node, result)
         return result
 
-    def _column_of(self, node: Node) -> Column:
+    def column_of(self, node: Node) -> Column:
         """The column that a leaf speaks of, or the lengths of its lists."""
         term = getattr(node, "term", None)
         if term is None:

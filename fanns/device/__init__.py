@@ -1,0 +1,11 @@
+"""The index on a GPU: the same calls and the same promise, by kernels in `kernels/*_cuda.py`.
+
+finding      the device, or an error that names what is missing
+residency    what of a segment lies on the device, within a budget of memory
+columns      the codes of attribute columns there, and the bitmaps of a batch's filters
+segment      one segment there: batches of queries, each under its own bitmap
+costs        what a search there costs, measured once
+searching    an index there: filters, plans, segments, merged answers
+
+Nothing here is imported before a device is asked for.
+"""

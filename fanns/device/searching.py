@@ -1,0 +1,248 @@
+"""An index on the device: batches of queries over its segments, their answers merged.
+
+Every row that passes is compared, at the speed of the device's memory: in full precision for exact
+answers, else by its int8 code, with a shortlist in full precision that mostly proves the answer
+exact. What it cannot do (budgets of time or work, plans by name, more than MOST rows) is answered
+by the CPU's paths, as is what they are predicted to answer sooner; `explain` says where and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fanns.device.costs import DeviceCosts, measure
+from fanns.device.finding import find_cuda
+from fanns.device.residency import budget_of, plan_residency
+from fanns.device.segment import DeviceSegment, Found
+from fanns.errors import InputError
+from fanns.execution import Answer, Options, Trace, merged, predicted_ns
+from fanns.expressions import Constant
+from fanns.kernels.jit_cuda import Workspace
+from fanns.kernels.masked_scan_cuda import MOST
+from fanns.memory_limit import spelled
+from fanns.paths import Answers
+from fanns.planner import Plan, scan_plan
+from fanns.prepared import Prepared, Snapshot
+from fanns.requests import Note
+from fanns.segment import Segment
+
+FEW = 8
+"""Of up to so many queries the CPU's plans are looked at first, which takes its filters."""
+
+MEASURED_K = 10
+EVERYTHING, NOTHING = Constant(True), Constant(False)
+
+
+class DeviceParameters(NamedTuple):
+    """What a search went by: the device, the queries of its batch, and rows in full precision after
+    the codes of all (0: all in full precision).
+    """
+
+    device: str
+    batch: int
+    rerank: int
+
+
+class DeviceSearch:
+    """The segments of an index on one CUDA device; searches of several threads take turns."""
+
+    def __init__(self, number: int, device_memory: int | str | None) -> None:
+        self.name = f"cuda:{number}"
+        self._number, self._cuda = number, find_cuda(number)
+        free, total = self._cuda.current_context().get_memory_info()
+        whole = (1 << 62) - 1  # the simulator's is infinite
+        self._budget = budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
+        self._segments: WeakKeyDictionary[Segment, DeviceSegment] = WeakKeyDictionary()
+        self._workspace: Workspace | None = None
+        self._costs: DeviceCosts | None = None
+        self._lock = Lock()
+        self.held = ""
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Bring the segments of a snapshot to the device, those that are not there.
+
+        Raises:
+            DeviceError: they do not fit. InputError: vectors are computed from a table.
+        """
+        with self._lock:
+            self._see(snapshot)
+
+    def _see(self, snapshot: Snapshot) -> None:
+        lacking = [segment for segment in snapshot.segments if segment not in self._segments]
+        if not lacking and self._workspace is not None:
+            return
+        if any(segment.native for segment in snapshot.segments):
+            raise InputError(
+                'device="cuda": vectors of this index are computed from a compressed table, '
+                "which is searched on the CPU only"
+            )
+        self._cuda.select_device(self._number)
+        for segment in [one for one in self._segments if one not in snapshot.segments]:
+            del self._segments[segment]  # what they held there is free again
+        made = {
+            segment: self._segments.get(segment) or DeviceSegment(segment, context)
+            for segment, context in zip(snapshot.segments, snapshot.contexts, strict=True)
+        }
+        needed: dict[str, int] = {}
+        for held in made.values():
+            for name, size in held.needed().items():
+                needed[name] = needed.get(name, 0) + size
+        residency = plan_residency(
+            needed, sum(held.originals for held in made.values()), self._budget
+        )
+        where = "on the device" if residency.originals else "in page-locked memory of the host"
+        self.held = f"{spelled(residency.nbytes)} of {self.name}; originals {where}"
+        if self._workspace is None:
+            self._workspace = Workspace(residency.scratch)
+        for segment in lacking:
+            made[segment].move(self._cuda, residency.originals)
+            self._segments[segment] = made[segment]
+
+    def left_to_cpu(
+        self, snapshot: Snapshot, filters: Sequence[Prepared], m: int, k: int, options: Options
+    ) -> str | None:
+        """Why the CPU answers m queries under these filters; None where the device does."""
+        if k > MOST:
+            why = f"k is above {MOST}"
+        elif options.timeout is not None or options.max_work is not None:
+            why = "a search with a budget looks at the clock"
+        elif options.only is not None:
+            why = f"plan={options.only!r} names a path of it"
+        elif (sooner := self._sooner(snapshot, filters, m, k, options)) is not None:
+            why = sooner
+        else:
+            return None
+        return f"answered on the CPU, not on {self.name}: {why}"
+
+    def _sooner(
+        self, snapshot: Snapshot, filters: Sequence[Prepared], m: int, k: int, options: Options
+    ) -> str | None:
+        """What is predicted, where that speaks for the CPU."""
+        if m > FEW or not snapshot.rows:
+            return None if snapshot.rows else "the index is empty"
+        with self._lock:
+            costs = self._measured(snapshot)
+        rows, own = 0.0, 0.0
+        for ready in filters:
+            share = m / len(filters)
+            for segment, selection in zip(snapshot.segments, ready.selections(), strict=True):
+                rows += share * selection.count
+                own += share * predicted_ns(segment, selection, k, options)
+        there = costs.predicted(rows)
+        if own > there:
+            return None
+        return f"it is predicted to take {own / 1e3:,.0f} us, the device {there / 1e3:,.0f} us"
+
+    def search(
+        self,
+        snapshot: Snapshot,
+        filters: Sequence[Prepared],
+        queries: np.ndarray,
+        k: int,
+        options: Options,
+    ) -> list[tuple[int, Answer, Note]]:
+        """The k nearest passing rows of each query float32[m, d], and what `explain` needs of it.
+
+        `filters`: one for each query, or one for all.
+        """
+        begun = perf_counter_ns()
+        bound = [ready.bound for ready in filters]
+        parts: list[tuple[int, Answers]] = []
+        ran: list[tuple[Segment, Found, int, int]] = []
+        with self._lock:
+            self._see(snapshot)
+            self._cuda.select_device(self._number)
+            for number, segment in enumerate(snapshot.segments):
+                started = perf_counter_ns()
+                shortlist = _shortlist(segment, k, options)
+                found = self._search(segment, bound, queries, min(k, segment.n), shortlist)
+                ran.append((segment, found, perf_counter_ns() - started, shortlist))
+                parts.append((number, found.answers))
+        answers = merged(snapshot.segments, parts, len(queries), k)
+        took = perf_counter_ns() - begun
+        for place, ready in enumerate(filters):
+            ready.matches = sum(int(found.matches[place]) for _, found, _, _ in ran)
+        out = []
+        for place, part in enumerate(answers):
+            ready = filters[place if len(filters) > 1 else 0]
+            traces = [self._trace(*one, place) for one in ran]
+            note = Note(snapshot, ready, k, options, 0, took, traces)
+            out.append((0, part, note))
+        return out
+
+    def _search(
+        self,
+        segment: Segment,
+        bound: Sequence[Any],
+        queries: np.ndarray,
+        k: int,
+        shortlist: int = 0,
+    ) -> Found:
+        """All queries over one segment, as many at a time as there is room for."""
+        held, workspace = self._segments[segment], self._workspace
+        assert workspace is not None
+        if k == 0 or not len(queries):
+            return Found(_nothing(len(queries), k), np.zeros(len(queries), np.int64))
+        size, made = held.batch(k, shortlist, workspace), []
+        for first in range(0, len(queries), size):
+            some = slice(first, first + size)
+            filters = bound if len(bound) == 1 else bound[some]
+            made.append(held.search(filters, queries[some], k, shortlist, workspace))
+        if len(made) == 1:
+            return made[0]
+        parts = zip(*(one.answers for one in made), strict=True)
+        answers = Answers(*(np.concatenate(part) for part in parts))
+        return Found(answers, np.concatenate([one.matches for one in made]))
+
+    def _trace(
+        self, segment: Segment, found: Found, took: int, shortlist: int, query: int
+    ) -> Trace:
+        """What ran on one segment for one query of a batch."""
+        matches, m = found.matches, len(found.matches)
+        predicted = 0.0
+        if self._costs is not None:
+            predicted = self._costs.predicted(float(matches.sum())) / m
+        parameters = DeviceParameters(self.name, m, shortlist)
+        label = f"scan on {self.name}"
+        plan = Plan(label, label, parameters, predicted, 0, "all rows that pass")
+        work = found.answers.work[query : query + 1]
+        return Trace(segment.n, int(matches[query]), plan, None, None, None, took // m, work)
+
+    def _measured(self, snapshot: Snapshot) -> DeviceCosts:
+        """The costs, measured on the largest segment when they are first asked for."""
+        if self._costs is None:
+            self._see(snapshot)
+            self._cuda.select_device(self._number)
+            segment = max(snapshot.segments, key=lambda one: one.n)
+            reduction = segment.reduction
+            d = segment.vectors.d if reduction is None else reduction.dimensions
+            query = np.ones((1, d), np.float32)
+            k = min(MEASURED_K, segment.n)
+            self._costs = measure(
+                lambda: self._search(segment, [NOTHING], query, k),
+                lambda: self._search(segment, [EVERYTHING], query, k),
+                segment.n,
+            )
+        return self._costs
+
+
+def _shortlist(segment: Segment, k: int, options: Options) -> int:
+    """Rows to compare in full precision after the codes of all; 0 where all are."""
+    if options.exact:
+        return 0
+    plan = scan_plan(segment.calibration, segment.n, k, options.recall, False)
+    rerank: int = plan.parameters.rerank
+    return rerank if k <= rerank <= MOST else 0
+
+
+def _nothing(m: int, k: int) -> Answers:
+    """Answers without rows."""
+    rows, distances = np.full((m, k), -1, np.int32), np.full((m, k), np.inf)
+    found, status = np.zeros(m, np.int32), np.zeros(m, np.int8)
+    return Answers(rows, distances, found, status, np.zeros((m, 4), np.int64))

@@ -1,0 +1,197 @@
+"""Searches on the device against the CPU's exact ones; in the simulator where there is no GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import fanns
+from fanns.errors import DeviceError, InputError
+
+searching = pytest.importorskip("fanns.device.searching")
+N, D = 150, 7
+FILTERS: list[tuple[str | None, dict[str, Any]]] = [
+    (None, {}),
+    ("year >= :y", {"y": 1995}),
+    ("year BETWEEN 1991 AND 1993 AND tag <> 'a'", {}),
+    ("list_contains(topics, 'x') OR year = 1990", {}),
+    ("NOT list_has_all(topics, ['x', 'y'])", {}),
+    ("tag LIKE '%b%' AND year IS NOT NULL", {}),
+    ("year = 1800", {}),
+    ("number = 17", {}),
+]
+
+
+def table(n: int, seed: int = 0, first: int = 0, dtype: Any = np.float32) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, D)) * 20
+    vectors[: n // 10] = vectors[0]  # ties
+    flat = pa.array(vectors.astype(dtype).ravel())
+    topics = [list(rng.choice(["x", "y", "z"], rng.integers(0, 3))) for _ in range(n)]
+    return pa.table(
+        {
+            "id": np.arange(first, first + n)[::-1].copy(),
+            "embedding": pa.FixedSizeListArray.from_arrays(flat, D),
+            "year": pa.array(rng.integers(1990, 2000, n), mask=rng.random(n) < 0.1),
+            "tag": pa.array(rng.choice(["a", "b", "ab"], n)),
+            "topics": pa.array([None if rng.random() < 0.1 else one for one in topics]),
+            "number": np.arange(first, first + n),
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def always_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The simulator is slower than any CPU, and small blocks are enough for it."""
+    monkeypatch.setattr(searching.DeviceSearch, "_sooner", lambda *args: None)
+    made = searching.Workspace
+    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    yield
+
+
+def assert_equal(index: fanns.Index, queries: np.ndarray, k: int = 5) -> None:
+    """Every filter by itself, and all of them in one batch, as the CPU answers them."""
+    wheres = [where for where, _ in FILTERS]
+    cpu = [index.search(queries[0], k, where, given, exact=True) for where, given in FILTERS]
+    many = index.search(queries, k, FILTERS[1][0], FILTERS[1][1], exact=True)
+    index.to("cuda")
+    try:
+        for (where, given), expected in zip(FILTERS, cpu, strict=True):
+            found = index.search(queries[0], k, where, given, exact=True)
+            assert "cuda:0" in found.explain().segments[0].path
+            same(found, expected)
+            by_codes = index.search(queries[0], k, where, given)
+            assert by_codes.matches == expected.matches
+            if by_codes.status == "exact":
+                same(by_codes, expected)
+            else:
+                shared = set(by_codes.ids) & set(expected.ids)
+                assert len(by_codes) == len(expected) and len(shared) >= len(expected) - 1
+        batch = index.search(queries, k, FILTERS[1][0], FILTERS[1][1], exact=True)
+        for found, expected in zip(batch, many, strict=True):
+            same(found, expected)
+        asked = [where for where in wheres if where is None or ":" not in where]
+        same_query = np.repeat(queries[:1], len(asked), axis=0)
+        together = index.search(same_query, k, asked, exact=True)
+        kept = [one for one, where in zip(cpu, wheres, strict=True) if where in asked]
+        for found, expected in zip(together, kept, strict=True):
+            same(found, expected)
+    finally:
+        index.to("cpu")
+
+
+def same(found: Any, expected: Any) -> None:
+    assert found.status == "exact"
+    assert list(found.ids) == list(expected.ids)
+    assert found.matches == expected.matches
+    np.testing.assert_allclose(found.distances, expected.distances, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_answers_are_the_cpus(metric: str) -> None:
+    index = fanns.Index.build(table(N), metric=metric)
+    assert_equal(index, np.random.default_rng(1).normal(size=(3, D)).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8])
+def test_other_types_of_vectors(dtype: Any) -> None:
+    index = fanns.Index.build(table(60, dtype=dtype), vector="embedding", metric="l2")
+    assert_equal(index, np.random.default_rng(1).normal(size=(2, D)).astype(np.float32), k=61)
+
+
+def test_segments_changes_and_deletes(tmp_path: Path) -> None:
+    index = fanns.Index.build(table(70), id="id", metric="l2", path=tmp_path / "i.fanns")
+    index.close()
+    index = fanns.open(tmp_path / "i.fanns", mode="w", merge="manual")
+    queries = np.random.default_rng(2).normal(size=(2, D)).astype(np.float32)
+    index.add(table(40, seed=1, first=500))
+    index.delete(ids=[3, 4, 505])
+    assert_equal(index, queries)
+    index.to("cuda")
+    index.update(where="year >= 1995", set={"tag": "b"})
+    index.delete(ids=[510])
+    found = index.search(queries[0], 30, "tag = 'b'", exact=True)
+    expected = index.to("cpu").search(queries[0], 30, "tag = 'b'", exact=True)
+    same(found, expected)
+    index.close()
+
+
+def test_originals_may_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(N), metric="l2")
+    monkeypatch.setattr("fanns.device.residency.LEAST_SCRATCH", 1 << 20)
+    index.to("cuda")
+    needed = sum(
+        size for held in index._device._segments.values() for size in held.needed().values()
+    )
+    index.to("cuda", device_memory=(1 << 20) + needed + 100)
+    assert "host" in index._device.held
+    query = np.ones(D, np.float32)
+    same(index.search(query, exact=True), index.to("cpu").search(query, exact=True))
+
+
+def test_what_does_not_fit_says_so_with_the_numbers() -> None:
+    index = fanns.Index.build(table(N), metric="l2")
+    with pytest.raises(DeviceError, match=r"needs .* MB there \(columns .*device_memory=\)"):
+        index.to("cuda", device_memory="1MB")
+    assert len(index.search(np.ones(D, np.float32))) == 10
+
+
+def test_what_the_device_cannot_do_the_cpu_answers_and_says_so() -> None:
+    index = fanns.Index.build(table(N), metric="l2").to("cuda")
+    for options in ({"timeout": 5.0}, {"max_work": 10_000}, {"plan": "scan"}):
+        told = index.search(np.ones(D, np.float32), **options).explain()
+        assert any("answered on the CPU, not on cuda:0" in note for note in told.notes)
+
+
+def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    index = fanns.Index.build(table(N), metric="l2").to("cuda")
+    index._device._costs = searching.DeviceCosts(1e12, 1.0)
+    query = np.ones(D, np.float32)
+    notes = index.search(query, where="year > 1995").explain().notes
+    assert any("predicted to take" in note for note in notes)
+    index._device._costs = searching.DeviceCosts(0.0, 0.0)
+    assert not index.search(query, where="year > 1995").explain().notes
+
+
+def test_batches_larger_than_the_workspace_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(40), metric="l2")
+    queries = np.random.default_rng(3).normal(size=(9, D)).astype(np.float32)
+    expected = index.search(queries, 3, "year > 1993", exact=True)
+    monkeypatch.setattr("fanns.device.segment.DeviceSegment.batch", lambda *args: 4)
+    for found, one in zip(
+        index.to("cuda").search(queries, 3, "year > 1993"), expected, strict=True
+    ):
+        same(found, one)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", None, 3])
+def test_devices_have_names(device: Any) -> None:
+    with pytest.raises(InputError, match="device is"):
+        fanns.Index.build(table(20)).to(device)
+
+
+def test_a_machine_without_a_gpu_says_what_is_missing() -> None:
+    code = (
+        "import numpy as np, fanns, sys\n"
+        "rows = {'embedding': np.eye(4, dtype=np.float32)}\n"
+        "index = fanns.Index.build(rows, vector='embedding')\n"
+        "assert not any(name.startswith('numba.cuda') for name in sys.modules)\n"
+        "try:\n"
+        "    index.to('cuda')\n"
+        "except fanns.errors.DeviceError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0", "CUDA_VISIBLE_DEVICES": ""}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "no CUDA device" in told and "driver" in told and "fanns[gpu]" in told
