@@ -33,7 +33,7 @@ def autofield(task: Task) -> Importances:
     weights learn from training, and gates, in turns, from validation.
     """
     gates = AutoField(task)
-    _train(task, gates, torch.optim.Adam(gates.model.parameters(), lr=task.training.lr))
+    _train(task, gates)
     kept: NDArray[np.float32] = gates.choice.detach().softmax(dim=-1)[:, 1].numpy()
     return kept.astype(np.float64)
 
@@ -45,7 +45,7 @@ def lpfs(task: Task) -> Importances:
     (2022), in its second form (LPFS++), whose gates have a slope at zero.
     """
     gates = Polarizing(task)
-    _train(task, gates, None)
+    _train(task, gates)
     sizes: NDArray[np.float32] = gates.gates().detach().abs().numpy()
     return sizes.astype(np.float64)
 
@@ -77,11 +77,15 @@ class Gated(torch.nn.Module, ABC):
 
 
 class AutoField(Gated):
-    """`choice` float32[fields, 2]: logits of dropping and keeping each field."""
+    """`choice` float32[fields, 2]: logits of dropping and keeping each field.
+
+    No parameter: neither the optimiser of the weights nor going back to their best epoch concerns
+    it.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.choice = nn.Parameter(torch.full((len(task.fields), 2), 0.5))
+        self.choice = torch.full((len(task.fields), 2), 0.5, requires_grad=True)
         self.temperature = WARMEST
         self._random = generator(task.seed)
         self._optimizer = torch.optim.Adam([self.choice], lr=task.training.lr)
@@ -136,7 +140,7 @@ class Polarizing(Gated):
             self.epsilon *= SHRINKING
 
 
-def _train(task: Task, gates: Gated, optimizer: Any) -> None:
+def _train(task: Task, gates: Gated) -> None:
     model: Any = gates
 
     def validate() -> float:
@@ -147,5 +151,4 @@ def _train(task: Task, gates: Gated, optimizer: Any) -> None:
         task.train.batches(task.training.batch, task.training.seed),
         task.training,
         validate=validate,
-        optimizer=optimizer,
     )
