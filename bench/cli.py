@@ -32,6 +32,7 @@ _ELSEWHERE = {
     "memory": "fanns.bench.cli_proofs:memory",
     "oracles": "fanns.bench.cli_oracles:oracles",
     "growth": "fanns.bench.cli_growth:growth",
+    "gpu": "fanns.bench.cli_gpu:gpu",
     "compression": "fanns.bench.cli_compression:compression",
     "live": "fanns.bench.cli_live:live",
 }

@@ -19,7 +19,7 @@ def test_every_command_has_help() -> None:
     context = click.Context(bench)
     names = bench.list_commands(context)
     known = "run engines make import export report compare gate kernels grid scaling memory "
-    known += "oracles growth live compression"
+    known += "oracles growth gpu live compression"
     assert set(known.split()) == set(names)
     for name in names:
         command = bench.get_command(context, name)
