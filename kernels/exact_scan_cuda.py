@@ -43,7 +43,7 @@ def _compare_exact(rows_at_once: int) -> Any:
     return compare
 
 
-_SCANNERS = {rows: scanner(rows, _compare_exact(rows)) for rows in ROWS_AT_ONCE}
+_SCANNERS = {rows: scanner("exact", rows, _compare_exact(rows)) for rows in ROWS_AT_ONCE}
 
 
 def scan_full_bytes(m: int, k: int, n: int, one_selection: bool, workspace: Workspace) -> int:

@@ -133,7 +133,7 @@ class _CacheImpl(_Impl):  # type: ignore[misc]
         self._filename_base = f"{Path(self._locator._py_file).stem}.{function.__qualname__}"
 
 
-class _Files:
+class KernelFiles:
     """One file per function and types, named by a hash of them.
 
     numba's numbered files and shared index let two processes that compile one function for
@@ -179,7 +179,7 @@ class _KernelCache(_Cache):  # type: ignore[misc]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = _Files(self._impl.filename_base)
+        self._cache_file = KernelFiles(self._impl.filename_base)
 
     @property
     def cache_path(self) -> str:

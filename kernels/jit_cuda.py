@@ -17,6 +17,7 @@ processor with FMA does.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ import numba
 import numba.cuda
 import numpy as np
 import numpy.typing as npt
+
+from fanns.kernels.jit import KernelFiles
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # numba is only partly typed: its settings are Any here.
@@ -55,23 +58,55 @@ SHARED_BYTES = 49_152
 
 REGISTERS = 128
 """Of a thread of large kernels, so that a multiprocessor (65,536 registers) runs 4 blocks of 128
-threads. A scan in full precision would take 240, for 16 KB of loads under way instead of 32 KB; what
-ptxas then keeps in memory is 0.3 KB a thread."""
+threads. A scan in full precision would take 240, for 16 KB of loads under way instead of 32 KB;
+what ptxas then keeps in memory is 0.3 KB a thread."""
 
 ALIGNMENT = 256
 """Of arrays in a workspace: whole lines of the L2 cache, as cudaMalloc gives."""
 
 
-def kernel(function: Any = None, /, *, max_registers: int | None = None) -> Any:
+class _Disk:
+    """Machine code of one kernel, kept as `jit` keeps the CPU's.
+
+    numba's own cache looks only at the file of a kernel, and never finds what a function makes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._files = KernelFiles(f"cuda-{name}")
+
+    def _key(self, signature: Any) -> Any:
+        device = cuda_host.get_current_device().compute_capability
+        return signature, tuple(device), getattr(cuda_host, "__version__", "")
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        states = self._files.load(self._key(signature))
+        return None if states is None else _compiled_kernel()._rebuild(**states)
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        # A full or read-only disk: the code works, it is only not kept.
+        with contextlib.suppress(OSError):
+            self._files.save(self._key(signature), compiled._reduce_states())
+
+
+def _compiled_kernel() -> Any:
+    return importlib.import_module("numba.cuda.dispatcher")._Kernel
+
+
+def kernel(function: Any = None, /, *, name: str = "", max_registers: int | None = None) -> Any:
     """Compile a module-level function as a kernel, `kernel[blocks, threads, stream, shared]`.
 
-    Compiled lazily, once for each combination of types, and for the process alone: the disk cache
-    of `jit` keeps the CPU's code only. `max_registers` a thread bounds how few blocks share a
-    multiprocessor: 65,536 registers, so 128 leave room for 4 blocks of 128 threads.
+    Compiled lazily, once for each combination of types: a large one takes 5 seconds, then it is
+    read from the cache of `jit`. Kernels that a function makes need a `name` to be known by there.
+    `max_registers` a thread bounds how few blocks share a multiprocessor.
     """
     if function is None:
-        return lambda f: kernel(f, max_registers=max_registers)
-    return Kernel(function) if SIMULATED else cuda.jit(max_registers=max_registers)(function)
+        return lambda f: kernel(f, name=name, max_registers=max_registers)
+    if SIMULATED:
+        return Kernel(function)
+    dispatcher = cuda.jit(max_registers=max_registers)(function)
+    module = function.__module__.rpartition(".")[2]
+    dispatcher._cache = _Disk(f"{module}.{name or function.__qualname__}")
+    return dispatcher
 
 
 def inner(function: Function) -> Function:

@@ -130,8 +130,8 @@ def shared_lists(count: Any, room: int, picked_places: int) -> Any:
     return lists, small[behind : behind + 1], small[behind + 1 : behind + 1 + picked_places]
 
 
-def scanner(rows_at_once: int, compare: Any) -> Any:
-    """The kernel that compares so many rows at a time with `SUMS / rows_at_once` queries.
+def scanner(name: str, rows_at_once: int, compare: Any) -> Any:
+    """The kernel, kept by a name, that compares `rows_at_once` with `SUMS / rows_at_once` queries.
 
     `compare(held, first, m, picked, start, count)` is a device function that a whole warp calls:
     it compares picked[start : start + rows_at_once], as far as there are so many of `count`, with
@@ -140,7 +140,7 @@ def scanner(rows_at_once: int, compare: Any) -> Any:
     """
     queries_at_once = SUMS // rows_at_once
 
-    @kernel(max_registers=REGISTERS)
+    @kernel(name=f"{name}-{rows_at_once}", max_registers=REGISTERS)
     def scan(
         held: Any,
         m: int,

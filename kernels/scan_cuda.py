@@ -59,7 +59,7 @@ def _compare_codes(rows_at_once: int) -> Any:
     return compare
 
 
-_SCANNERS = {rows: scanner(rows, _compare_codes(rows)) for rows in ROWS_AT_ONCE}
+_SCANNERS = {rows: scanner("codes", rows, _compare_codes(rows)) for rows in ROWS_AT_ONCE}
 
 
 def scan_exact(

@@ -3,7 +3,7 @@
 numba's simulator runs each thread of a block as a thread of Python, polls them all until they
 block, wraps every array access in two objects, and knows no warps. This one keeps numba's device
 arrays and its emulated functions and replaces the rest: threads are greenlets that give way at
-barriers alone, so that a run is repeatable and takes a hundredth of the time, and the warp
+barriers alone, so that a run is repeatable and takes a sixtieth of the time, and the warp
 primitives that our kernels use are there (`syncwarp`, `shfl_sync`, `shfl_xor_sync`,
 `ballot_sync`). After every barrier the threads run in the opposite order, which makes a missing
 barrier show: what one thread was to write before another reads is then sometimes not written yet.

@@ -152,7 +152,7 @@ def test_wider_walks_find_the_nearest() -> None:
     """A full beam alone ends a walk; blocks of more warps meet the same rows."""
     masks = np.random.default_rng(7).random((1, N)) < 0.4
     answers = [
-        on_device(graph(L2), L2, masks, TWO_HOP, 24, UNBOUNDED, 0, workspace(threads))
+        on_device(graph(L2), L2, masks, TWO_HOP, 16, UNBOUNDED, 0, workspace(threads))
         for threads in (32, 64)
     ]
     assert check(answers[0], L2, masks) == 1.0

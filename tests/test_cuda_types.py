@@ -1,0 +1,110 @@
+"""Kernels have types that numba can compile for a device, which the simulator does not look at."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fanns.kernels import bitset, bitset_cuda, postings_cuda
+from fanns.kernels.distance import COSINE, L2
+from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
+from fanns.kernels.jit_cuda import SIMULATED, Workspace
+from fanns.vectors import DenseVectors
+from tests import test_codes_cuda, test_graph_search_cuda, test_scan_cuda
+from tests.cuda_helpers import bitmaps, to_device, workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+PROBE = """
+import numba.cuda as cuda
+def nothing(x):
+    x[0] = 1
+cuda.compile_ptx(nothing, "void(int32[::1])", cc=(9, 0))
+"""
+
+
+def without_simulator(script: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, *script]
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def told(argument: Any) -> Any:
+    """An argument's type as cuda_compile.py reads it."""
+    if isinstance(argument, tuple):
+        kind = type(argument)
+        name = [kind.__module__, kind.__name__] if hasattr(argument, "_fields") else None
+        return ["tuple", name, [told(part) for part in argument]]
+    if hasattr(argument, "dtype") and hasattr(argument, "shape") and argument.shape != ():
+        return ["array", str(argument.dtype), len(argument.shape)]
+    return "float64" if isinstance(argument, float) else "int64"
+
+
+def place_of(kernel: Any) -> tuple[str, str, Any]:
+    """Module, name and key by which a kernel is found."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("fanns.kernels.") and module_name.endswith("_cuda"):
+            for name, value in vars(module).items():
+                if value is kernel and module_name == kernel.py_func.__module__:
+                    return module_name, name, None
+                for key in value if isinstance(value, dict) and name == "_SCANNERS" else ():
+                    if value[key] is kernel:
+                        return module_name, name, key
+    raise LookupError(kernel.__name__)
+
+
+def run_everything() -> None:
+    """Launch every kernel with all the types that it is made for, on very little."""
+    masks = np.ones((1, 40), bool)
+    for dtype in test_scan_cuda.TYPES:
+        for m in (1, 2):
+            queries, array, ties = test_scan_cuda.batch(1, m, 40, 5, dtype)
+            test_scan_cuda.on_device(queries, array, masks, "words", COSINE, 3, ties)
+            store = DenseVectors.from_array(array, L2)
+            test_codes_cuda.check(store, queries, masks, "words", 2, 8, ties)
+    for mode in (ONE_HOP, TWO_HOP):
+        graph = test_graph_search_cuda.graph(L2)
+        test_graph_search_cuda.on_device(graph, L2, None, mode)
+    words, rows, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
+    space = workspace()
+    bitset_cuda.count(words, out, space)
+    bitset_cuda.rows_of_words(words, rows, out, space)
+    bitset_cuda.set_rows(rows, out, words, space)
+    bitset_cuda.combine(words, words, bitset.AND, words, space)
+    bitset_cuda.invert(words, 40, words, space)
+    (counts,) = to_device(np.empty((1, 1), np.int64))
+    bitset_cuda.count_ranges(words, out, counts, space)
+    for dtype in ("uint8", "uint16", "uint32"):
+        slots, bounds = to_device(np.ones(40, dtype), np.array([0, 5], np.int32))
+        starts, offsets = to_device(np.array([0, 2]), np.arange(41))
+        postings_cuda.words_of_codes(slots, bounds, starts, words, space)
+        postings_cuda.words_of_lists(offsets, slots, bounds, starts, words, space)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU: the kernels' own tests compile them")
+def test_every_kernel_compiles_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    if without_simulator(["-c", PROBE]).returncode:
+        pytest.skip("numba finds no NVVM; pip install numba-cuda[cu13] in an environment apart")
+    launched: dict[str, list[Any]] = {}
+    launch = Workspace.launch
+
+    def recorded(self: Workspace, kernel: Any, blocks: Any, *arguments: Any, **more: Any) -> None:
+        entry = [*place_of(kernel), [told(argument) for argument in arguments]]
+        launched[json.dumps(entry)] = entry
+        launch(self, kernel, blocks, *arguments, **more)
+
+    monkeypatch.setattr(Workspace, "launch", recorded)
+    run_everything()
+    assert len({(entry[0], entry[1], entry[2]) for entry in launched.values()}) >= 20
+    script = str(ROOT / "tests" / "cuda_compile.py")
+    done = without_simulator([script], json.dumps(list(launched.values())))
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) == len(launched)
