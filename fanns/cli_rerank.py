@@ -83,12 +83,13 @@ def rerank(
         write_text(to_json(told, indent=2), None)
     else:
         write_text(_table(records, k), None)
-    user, best = (
-        users["id"][0].as_py(),
-        max(records[1:], key=lambda one: one["metrics"][f"ndcg@{k}"]),
-    )
-    asked = shlex.join([str(index), "--users", str(dataset / "users.parquet"), "--user", str(user)])
-    say(f"try: fanns query {asked} --unseen --rerank {best['kind']}", quiet)
+    best = max(records, key=lambda one: one["metrics"][f"ndcg@{k}"])["kind"]
+    if best == "none":
+        say("none orders better than the index itself: leave --rerank out", quiet)
+        return
+    asked = [index, "--users", dataset / "users.parquet", "--user", users["id"][0].as_py()]
+    words = shlex.join(map(str, asked))
+    say(f"try: fanns query {words} --unseen --rerank {best}", quiet)
 
 
 def _table(records: list[dict[str, Any]], k: int) -> str:
