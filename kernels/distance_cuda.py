@@ -111,12 +111,9 @@ def ordered_turns(d: int) -> Any:
     return d // WARP + d % WARP // STEP
 
 
-@kernel
-def _query_norms(queries: Array, out: Array) -> None:
-    """One warp a query."""
-    number = cuda.grid(1) // WARP
-    if number >= queries.shape[0]:
-        return
+@inner
+def query_length(queries: Array, number: Integer) -> Any:
+    """|q|, in all lanes of a warp."""
     d, total = queries.shape[1], 0.0
     for turn in range(ordered_turns(d)):
         j = ordered_place(turn, d)
@@ -127,8 +124,17 @@ def _query_norms(queries: Array, out: Array) -> None:
     for j in range(d // STEP * STEP, d):
         q = np.float64(queries[number, j])
         total = cuda.fma(q, q, total)
-    if cuda.laneid == 0:
-        out[number] = math.sqrt(total)
+    return math.sqrt(total)
+
+
+@kernel
+def _query_norms(queries: Array, out: Array) -> None:
+    """One warp a query."""
+    number = cuda.grid(1) // WARP
+    if number < queries.shape[0]:
+        length = query_length(queries, number)
+        if cuda.laneid == 0:
+            out[number] = length
 
 
 def query_norms(queries: DeviceArray, out: DeviceArray, workspace: Workspace) -> None:

@@ -51,6 +51,9 @@ def _write_rows(
         out[0], place = entry, 1
     row = start
     while row < stop and place < out.shape[0]:
+        if row % WORD == 0 and words.shape[0] > 0 and words[own, row // WORD] == np.uint32(0):
+            row += WORD
+            continue
         if row != entry and passes(words, own, row):
             out[place] = row
             place += 1

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 
 from fanns.kernels.distance import COSINE, L2
-from fanns.kernels.distance_cuda import STEP, ordered_place, ordered_turns
+from fanns.kernels.distance_cuda import STEP, ordered_place, ordered_turns, query_length
 from fanns.kernels.int8 import (
     CONSTANT,
     LENGTH,
@@ -126,19 +126,7 @@ def _value(
 @inner
 def _inverse_length(queries: Array, number: Integer, metric: int) -> Any:
     """1 / |q| under cosine, else 1."""
-    if metric != COSINE:
-        return 1.0
-    d, total = queries.shape[1], 0.0
-    for turn in range(ordered_turns(d)):
-        j = ordered_place(turn, d)
-        if j >= 0:
-            q = np.float64(queries[number, j])
-            total = cuda.fma(q, q, total)
-    total = warp_sum(total)
-    for j in range(d // STEP * STEP, d):
-        q = np.float64(queries[number, j])
-        total = cuda.fma(q, q, total)
-    norm = math.sqrt(total)
+    norm = query_length(queries, number) if metric == COSINE else 1.0
     return 1.0 / norm if norm > 0.0 else 1.0
 
 
