@@ -1,6 +1,7 @@
 """Filtered vector search: one index for every filter, and answers that say what they are."""
 
 from fanns import stores, transforms
+from fanns.coarse import CoarseToFine
 from fanns.errors import FannsError
 from fanns.filters import col, each, ids, mask, param, predicate
 from fanns.hits import BatchHits, Hit, Hits
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchHits",
+    "CoarseToFine",
     "FannsError",
     "Hit",
     "Hits",

@@ -159,11 +159,15 @@ class Hits:
         return made
 
     def restated(
-        self, distances: np.ndarray, metric: str, explanation: Callable[[], Explanation]
+        self,
+        distances: np.ndarray,
+        metric: str,
+        status: str,
+        explanation: Callable[[], Explanation],
     ) -> Hits:
         """The same rows with distances of another metric, float64[m]."""
         place = (self._source, *self._place())
-        made = Hits(distances, self.status, self.matches, metric, self.work, place, explanation)
+        made = Hits(distances, status, self.matches, metric, self.work, place, explanation)
         made.prefetched = self.prefetched
         return made
 

@@ -54,7 +54,9 @@ def _restated(
 ) -> Hits:
     """Hits with distances of the metric asked for, those within the radius."""
     distances = transforms.distances(query, hits.distances)
-    restated = hits.restated(distances, metric, partial(_explained, hits, transforms, metric))
+    restated = hits.restated(
+        distances, metric, hits.status, partial(_explained, hits, transforms, metric)
+    )
     if radius is None:
         return restated
     return restated.subset(range(int(np.searchsorted(distances, radius, side="right"))))

@@ -22,7 +22,7 @@ from fanns.errors import CorruptIndexError, InputError
 from fanns.threads import run_chunks
 from fanns.transforms_base import QUERY, ROW, Float32, Float64, Namer, Transform, refuse
 from fanns.transforms_geometry import InnerProductToL2, Lorentz, Poincare
-from fanns.transforms_lengths import Normalise, SignedPower
+from fanns.transforms_lengths import Normalise, SignedPower, Truncate
 from fanns.transforms_linear import PCA, AffineAdapter, Linear, OrderedHead, Whitening
 from fanns.transforms_streaming import Sketch, StreamingPCA
 
@@ -41,6 +41,7 @@ __all__ = [
     "StreamingPCA",
     "Transform",
     "Transforms",
+    "Truncate",
     "Whitening",
 ]
 
@@ -61,6 +62,7 @@ KINDS: dict[str, type[Transform]] = {
         AffineAdapter,
         Normalise,
         SignedPower,
+        Truncate,
         InnerProductToL2,
         Lorentz,
         Poincare,

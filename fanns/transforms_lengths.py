@@ -1,4 +1,4 @@
-"""Transforms of a vector by itself: to length 1, and by a signed power of its values.
+"""Transforms of a vector by itself: to length 1, by a signed power of its values, cut short.
 
 With `Whitening` they make the usual recipe for image and text descriptors, [Normalise(d),
 Whitening.fit(...), Normalise(r), SignedPower(r)] (Jegou and Chum, ECCV 2012; Perronnin, Sanchez,
@@ -76,3 +76,22 @@ class SignedPower(Transform):
             restored_whole(cls.kind, description, "dimensions"),
             restored_number(cls.kind, description, "power"),
         )
+
+
+class Truncate(Transform):
+    """The first coordinates: of vectors whose prefixes are valid (PCA, ordered heads)."""
+
+    kind = "truncate"
+
+    def __init__(self, dimensions: int, width: int) -> None:
+        check_width(dimensions, MAX_DIMENSIONS, self.kind)
+        check_width(width, dimensions, self.kind)
+        self.dimensions, self.width = dimensions, width
+
+    def rows(self, rows: Float32, name: Namer = ROW) -> Float32:
+        return np.ascontiguousarray(rows[:, : self.width])
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+        d, r = (restored_whole(cls.kind, description, name) for name in ("dimensions", "width"))
+        return cls(d, r)
