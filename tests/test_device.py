@@ -54,6 +54,9 @@ def always_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(searching.DeviceSearch, "_sooner", lambda *args: None)
     made = searching.Workspace
     monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    monkeypatch.setattr("fanns.segment_building.MIN_ROWS", 300)
+    scans = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
+    monkeypatch.setattr(searching.DeviceSearch, "_measure", lambda *args: scans)
     yield
 
 
@@ -107,6 +110,50 @@ def test_other_types_of_vectors(dtype: Any) -> None:
     assert_equal(index, np.random.default_rng(1).normal(size=(2, D)).astype(np.float32), k=61)
 
 
+@pytest.mark.parametrize("where", [None, "year >= 1992", "year = 1993"])
+def test_walks_find_what_exact_searches_do(where: str | None) -> None:
+    index = fanns.Index.build(table(320), metric="l2")
+    queries = np.random.default_rng(4).normal(size=(4, D)).astype(np.float32) * 20
+    expected = index.search(queries, 5, where, exact=True)
+    index.to("cuda")._device._costs = searching.DeviceCosts(0.0, 1.0, 1e9, 1e-9)
+    batch = index.search(queries, 5, where)
+    told = batch[0].explain()
+    assert told.segments[0].path == "graph on cuda:0" and told.matches == expected[0].matches
+    shared = [len({*found.ids} & {*one.ids}) for found, one in zip(batch, expected, strict=True)]
+    assert sum(shared) >= 0.9 * sum(len(one) for one in expected)
+    assert all(len(found) == len(one) for found, one in zip(batch, expected, strict=True))
+    for found in batch:
+        assert where is None or index.count(where) == found.matches
+
+
+def test_walks_that_give_up_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(320), metric="l2")
+    queries = np.random.default_rng(4).normal(size=(3, D)).astype(np.float32)
+    expected = index.search(queries, 5, "year >= 1992", exact=True)
+    index.to("cuda")._device._costs = searching.DeviceCosts(0.0, 1.0, 1e9, 1e-9)
+    chosen = searching.choose
+
+    def ends_at_once(*args: Any) -> Any:
+        plan = chosen(*args)
+        return plan._replace(walk=plan.walk._replace(walk_limit=1))
+
+    monkeypatch.setattr(searching, "choose", ends_at_once)
+    for found, one in zip(index.search(queries, 5, "year >= 1992"), expected, strict=True):
+        assert found.status in ("exact", "approximate") and list(found.ids) == list(one.ids)
+
+
+def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(searching, "MANY", 1)
+    monkeypatch.setattr("fanns.device.costs.REPEATED", 1)
+    made = searching.Workspace
+    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    monkeypatch.setattr("fanns.segment_building.MIN_ROWS", 100)
+    index = fanns.Index.build(table(N), metric="l2").to("cuda")
+    index.search(np.ones(D, np.float32))
+    assert all(0.0 < value < float("inf") for value in index._device._costs)
+
+
 def test_segments_changes_and_deletes(tmp_path: Path) -> None:
     index = fanns.Index.build(table(70), id="id", metric="l2", path=tmp_path / "i.fanns")
     index.close()
@@ -154,11 +201,11 @@ def test_what_the_device_cannot_do_the_cpu_answers_and_says_so() -> None:
 def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     index = fanns.Index.build(table(N), metric="l2").to("cuda")
-    index._device._costs = searching.DeviceCosts(1e12, 1.0)
+    index._device._costs = searching.DeviceCosts(1e12, 1.0, 1.0, 1.0)
     query = np.ones(D, np.float32)
     notes = index.search(query, where="year > 1995").explain().notes
     assert any("predicted to take" in note for note in notes)
-    index._device._costs = searching.DeviceCosts(0.0, 0.0)
+    index._device._costs = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
     assert not index.search(query, where="year > 1995").explain().notes
 
 

@@ -8,26 +8,28 @@ from typing import NamedTuple
 
 REPEATED = 5
 
+MANY = 64
+"""Queries of the batches that are timed: enough to fill a device."""
+
 
 class DeviceCosts(NamedTuple):
-    """Nanoseconds of a batch, from the call to its answers, and of each row that is compared."""
+    """Nanoseconds: of a batch, from the call to its answers; of a row compared in full precision
+    for one query; of a code for each of many queries that share a selection; of a code that a walk
+    compares, for each of many queries (infinite where there is no graph).
+    """
 
     batch_ns: float
     row_ns: float
+    shared_ns: float
+    code_ns: float
 
     def predicted(self, rows: float) -> float:
         """Nanoseconds of a batch whose queries compare so many rows in all."""
         return self.batch_ns + rows * self.row_ns
 
 
-def measure(few: Callable[[], object], many: Callable[[], object], rows: int) -> DeviceCosts:
-    """From a search that compares hardly a row and one that compares so many; each may compile."""
-    least, most = _fastest(few), _fastest(many)
-    return DeviceCosts(least, max(most - least, 0.0) / max(rows, 1))
-
-
-def _fastest(call: Callable[[], object]) -> float:
-    """Nanoseconds of the fastest of a few calls, the first not counted."""
+def fastest(call: Callable[[], object]) -> float:
+    """Nanoseconds of the fastest of a few calls, the first, which may compile, not counted."""
     call()
     taken = []
     for _ in range(REPEATED):

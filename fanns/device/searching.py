@@ -2,12 +2,14 @@
 
 Every row that passes is compared, at the speed of the device's memory: in full precision for exact
 answers, else by its int8 code, with a shortlist in full precision that mostly proves the answer
-exact. What it cannot do (budgets of time or work, plans by name, more than MOST rows) is answered
-by the CPU's paths, as is what they are predicted to answer sooner; `explain` says where and why.
+exact; or the graph is walked, where that is predicted to be faster. What it cannot do (budgets of
+time or work, plans by name, more than MOST rows) is answered by the CPU's paths, as is what they
+are predicted to answer sooner; `explain` says where and why.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from threading import Lock
 from time import perf_counter_ns
@@ -16,18 +18,18 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fanns.device.costs import DeviceCosts, measure
+from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
+from fanns.device.planning import DevicePlan, choose
 from fanns.device.residency import budget_of, plan_residency
-from fanns.device.segment import DeviceSegment, Found
+from fanns.device.segment import EVERYTHING, NOTHING, DeviceSegment, Found
 from fanns.errors import InputError
 from fanns.execution import Answer, Options, Trace, merged, predicted_ns
-from fanns.expressions import Constant
 from fanns.kernels.jit_cuda import Workspace
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.memory_limit import spelled
 from fanns.paths import Answers
-from fanns.planner import Plan, scan_plan
+from fanns.planner import Plan
 from fanns.prepared import Prepared, Snapshot
 from fanns.requests import Note
 from fanns.segment import Segment
@@ -36,7 +38,6 @@ FEW = 8
 """Of up to so many queries the CPU's plans are looked at first, which takes its filters."""
 
 MEASURED_K = 10
-EVERYTHING, NOTHING = Constant(True), Constant(False)
 
 
 class DeviceParameters(NamedTuple):
@@ -154,15 +155,18 @@ class DeviceSearch:
         begun = perf_counter_ns()
         bound = [ready.bound for ready in filters]
         parts: list[tuple[int, Answers]] = []
-        ran: list[tuple[Segment, Found, int, int]] = []
+        ran: list[tuple[Segment, Found, int, DevicePlan]] = []
         with self._lock:
+            costs = self._measured(snapshot)
             self._see(snapshot)
             self._cuda.select_device(self._number)
             for number, segment in enumerate(snapshot.segments):
                 started = perf_counter_ns()
-                shortlist = _shortlist(segment, k, options)
-                found = self._search(segment, bound, queries, min(k, segment.n), shortlist)
-                ran.append((segment, found, perf_counter_ns() - started, shortlist))
+                # Of one filter for all the CPU knows soonest how many rows pass.
+                count = filters[0].selections()[number].count if len(filters) == 1 else None
+                plan = choose(segment, costs, len(queries), count, k, options)
+                found = self._search(segment, bound, queries, min(k, segment.n), plan)
+                ran.append((segment, found, perf_counter_ns() - started, plan))
                 parts.append((number, found.answers))
         answers = merged(snapshot.segments, parts, len(queries), k)
         took = perf_counter_ns() - begun
@@ -182,18 +186,18 @@ class DeviceSearch:
         bound: Sequence[Any],
         queries: np.ndarray,
         k: int,
-        shortlist: int = 0,
+        plan: DevicePlan,
     ) -> Found:
         """All queries over one segment, as many at a time as there is room for."""
         held, workspace = self._segments[segment], self._workspace
         assert workspace is not None
         if k == 0 or not len(queries):
             return Found(_nothing(len(queries), k), np.zeros(len(queries), np.int64))
-        size, made = held.batch(k, shortlist, workspace), []
+        size, made = held.batch(k, plan, workspace), []
         for first in range(0, len(queries), size):
             some = slice(first, first + size)
             filters = bound if len(bound) == 1 else bound[some]
-            made.append(held.search(filters, queries[some], k, shortlist, workspace))
+            made.append(held.search(filters, queries[some], k, plan, workspace))
         if len(made) == 1:
             return made[0]
         parts = zip(*(one.answers for one in made), strict=True)
@@ -201,44 +205,46 @@ class DeviceSearch:
         return Found(answers, np.concatenate([one.matches for one in made]))
 
     def _trace(
-        self, segment: Segment, found: Found, took: int, shortlist: int, query: int
+        self, segment: Segment, found: Found, took: int, plan: DevicePlan, query: int
     ) -> Trace:
         """What ran on one segment for one query of a batch."""
         matches, m = found.matches, len(found.matches)
-        predicted = 0.0
-        if self._costs is not None:
-            predicted = self._costs.predicted(float(matches.sum())) / m
-        parameters = DeviceParameters(self.name, m, shortlist)
-        label = f"scan on {self.name}"
-        plan = Plan(label, label, parameters, predicted, 0, "all rows that pass")
+        parameters = DeviceParameters(self.name, m, plan.shortlist)
+        label = f"{plan.label} on {self.name}"
+        told = Plan(label, label, parameters, plan.predicted_ns / m, 0, "least predicted cost")
         work = found.answers.work[query : query + 1]
-        return Trace(segment.n, int(matches[query]), plan, None, None, None, took // m, work)
+        return Trace(segment.n, int(matches[query]), told, None, None, None, took // m, work)
 
     def _measured(self, snapshot: Snapshot) -> DeviceCosts:
         """The costs, measured on the largest segment when they are first asked for."""
         if self._costs is None:
             self._see(snapshot)
             self._cuda.select_device(self._number)
-            segment = max(snapshot.segments, key=lambda one: one.n)
-            reduction = segment.reduction
-            d = segment.vectors.d if reduction is None else reduction.dimensions
-            query = np.ones((1, d), np.float32)
-            k = min(MEASURED_K, segment.n)
-            self._costs = measure(
-                lambda: self._search(segment, [NOTHING], query, k),
-                lambda: self._search(segment, [EVERYTHING], query, k),
-                segment.n,
-            )
+            self._costs = self._measure(max(snapshot.segments, key=lambda one: one.n))
         return self._costs
 
+    def _measure(self, segment: Segment) -> DeviceCosts:
+        """Time scans and walks of a segment; queries are rows of it."""
+        rows = np.random.default_rng(0).integers(0, segment.n, MANY).astype(np.int32)
+        queries = segment.originals(rows).astype(np.float32)
+        k = min(MEASURED_K, segment.n)
+        options = Options()
 
-def _shortlist(segment: Segment, k: int, options: Options) -> int:
-    """Rows to compare in full precision after the codes of all; 0 where all are."""
-    if options.exact:
-        return 0
-    plan = scan_plan(segment.calibration, segment.n, k, options.recall, False)
-    rerank: int = plan.parameters.rerank
-    return rerank if k <= rerank <= MOST else 0
+        def taken(m: int, bound: Any, plan: DevicePlan) -> float:
+            return fastest(lambda: self._search(segment, [bound], queries[:m], k, plan))
+
+        full = DevicePlan(0)
+        batch_ns = taken(1, NOTHING, full)
+        row_ns = max(taken(1, EVERYTHING, full) - batch_ns, 1.0) / segment.n
+        costs = DeviceCosts(batch_ns, row_ns, math.inf, 0.0)
+        walked = choose(segment, costs, MANY, segment.rows, k, options)
+        scan = walked._replace(walk=None)
+        shared_ns = max(taken(MANY, EVERYTHING, scan) - batch_ns, 1.0) / segment.n / MANY
+        if walked.walk is None:
+            return costs._replace(shared_ns=shared_ns, code_ns=math.inf)
+        codes = segment.plan(segment.rows, k, options.recall, only="graph").predicted_codes
+        walk_ns = max(taken(MANY, EVERYTHING, walked) - batch_ns, 1.0)
+        return costs._replace(shared_ns=shared_ns, code_ns=walk_ns / MANY / codes)
 
 
 def _nothing(m: int, k: int) -> Answers:

@@ -9,16 +9,21 @@ import numpy as np
 
 from fanns.attributes import RowContext
 from fanns.device.columns import DeviceColumns, upload
-from fanns.expressions import Node
+from fanns.device.planning import DevicePlan
+from fanns.expressions import Constant, Node
 from fanns.kernels import bitset_cuda
 from fanns.kernels.distance import METRICS
+from fanns.kernels.graph_search_cuda import search_graph, search_graph_bytes
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
-from fanns.kernels.scan import WORDS
+from fanns.kernels.scan import EXHAUSTED, WORDS
 from fanns.kernels.scan_cuda import scan_codes, scan_codes_bytes, scan_exact, scan_exact_bytes
 from fanns.paths import Answers
+from fanns.paths.graph import GraphParameters
 from fanns.segment import Segment
 from fanns.selection import word_count
+
+EVERYTHING, NOTHING = Constant(True), Constant(False)
 
 TIMES = 4
 """Bitmaps that counting and scanning borrow beside a query's own, at most, in its own size."""
@@ -34,13 +39,25 @@ class Found(NamedTuple):
 class _Rows(NamedTuple):
     """What kernels ask of the rows, on the device.
 
-    vectors [n, d], norms float64[n], ties int64[n]; `codes`: the arrays of `Int8Codes`.
+    vectors [n, d], norms float64[n], ties int64[n]; `codes`: the arrays of `Int8Codes`; `graph`:
+    links int32[n, places], bounds int64[c + 1] of the clusters, their entry rows int32[c] and the
+    codes of these; empty where there is no graph.
     """
 
     vectors: DeviceArray
     norms: DeviceArray
     ties: DeviceArray
     codes: tuple[DeviceArray, ...]
+    graph: tuple[DeviceArray, ...]
+
+
+class _Nothing(NamedTuple):
+    """Selections of other forms have no rows, no offsets, no words, and no counts."""
+
+    rows: DeviceArray
+    offsets: DeviceArray
+    words: DeviceArray
+    counts: DeviceArray
 
 
 class DeviceSegment:
@@ -51,16 +68,27 @@ class DeviceSegment:
         self.columns = DeviceColumns(segment.attributes, context)
         self._metric = METRICS[segment.metric]
         self._rows: _Rows | None = None
+        self._nothing: _Nothing | None = None
 
     def needed(self) -> dict[str, int]:
         """Bytes that must be on the device, by part."""
         own = 16 * self.segment.n
         codes = sum(array.nbytes for array in self._codes())
-        return {"columns": self.columns.nbytes, "codes": codes, "ids and lengths": own}
+        parts = {"columns": self.columns.nbytes, "codes": codes, "ids and lengths": own}
+        links = sum(array.nbytes for array in self._graph())
+        return {**parts, "graph": links} if links else parts
 
     def _codes(self) -> tuple[Array, ...]:
         codes = self.segment.codes
         return codes.codes, codes.scale, codes.square, codes.mean, codes.limits
+
+    def _graph(self) -> tuple[Array, ...]:
+        graph, codes = self.segment.graph, self.segment.codes
+        if graph is None:
+            return ()
+        bounds = np.unique(np.asarray(self.segment.clusters.offsets, np.int64))
+        near = (one[graph.entries] for one in (codes.codes, codes.scale, codes.square))
+        return graph.links, bounds, graph.entries, *near
 
     @property
     def originals(self) -> int:
@@ -77,14 +105,22 @@ class DeviceSegment:
             held = cuda.mapped_array(vectors.vectors.shape, vectors.vectors.dtype)
             held[:] = vectors.vectors
         norms, ties = cuda.to_device(vectors.norms), cuda.to_device(self.segment.ids.ties)
-        codes = tuple(cuda.to_device(array) for array in self._codes())
-        self._rows = _Rows(held, norms, ties, codes)
+        codes, graph = (
+            tuple(cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
+            for arrays in (self._codes(), self._graph())
+        )
+        self._rows = _Rows(held, norms, ties, codes, graph)
+        shapes: tuple[tuple[Any, Any], ...] = ((0, np.int32), (1, np.int64), ((0, 0), np.uint64))
+        nothing = (np.zeros(shape, kind) for shape, kind in (*shapes, (0, np.int64)))
+        self._nothing = _Nothing(*(cuda.to_device(array) for array in nothing))
 
-    def batch(self, k: int, shortlist: int, workspace: Workspace) -> int:
+    def batch(self, k: int, plan: DevicePlan, workspace: Workspace) -> int:
         """Queries that a workspace has room for at a time, at least 1."""
-        n, width = self.segment.n, self.segment.codes.width
+        n, width, shortlist = self.segment.n, self.segment.codes.width, plan.shortlist
         one = (1, word_count(n)), np.uint64
-        if shortlist:
+        if plan.walk is not None:
+            scan = search_graph_bytes(1, k, shortlist, width, workspace)
+        elif shortlist:
             scan = scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
         else:
             scan = scan_exact_bytes(1, k, n, False, workspace)
@@ -97,17 +133,16 @@ class DeviceSegment:
         filters: Sequence[Node],
         queries: Array,
         k: int,
-        shortlist: int,
+        plan: DevicePlan,
         workspace: Workspace,
     ) -> Found:
         """The k nearest rows that pass for each query float32[m, d] of the caller's.
 
-        `filters`: one for each query, or one for all. `shortlist`: rows in full precision after
-        the int8 codes of all, at least k; 0: all in full precision. Nothing waits for the device
-        before the answers come back, in one copy.
+        `filters`: one for each query, or one for all. Nothing waits for the device before the
+        answers come back, in one copy; queries whose walk gave up are then scanned for.
         """
         segment, m = self.segment, len(queries)
-        if self._rows is None:
+        if self._rows is None or self._nothing is None:
             raise ValueError("the segment was not moved to the device")
         projected = segment.project(queries)
         inside = queries if projected is None else projected.queries
@@ -116,28 +151,71 @@ class DeviceSegment:
             places = _places(m, k, len(filters), workspace)
             words = self.columns.bitmaps(programs, workspace)
             bitset_cuda.count(words, places.matches, workspace)
-            no_lists = [upload(np.zeros(1, kind), workspace) for kind in (np.int32, np.int64)]
-            vectors, norms, ties, codes = self._rows
-            given: Any = (
-                upload(np.ascontiguousarray(inside), workspace),
-                WORDS,
-                *no_lists,
-                words,
-                segment.n,
-                vectors,
-                norms,
-                self._metric,
-                ties,
-            )
-            rest: Any = (*places.answers, workspace)
-            if shortlist:
-                coded: Any = (*codes, shortlist)
-                scan_codes(*given, *coded, *rest)
+            asked = upload(np.ascontiguousarray(inside), workspace)
+            if plan.walk is None:
+                self._scan(asked, words, plan.shortlist, places, workspace)
             else:
-                scan_exact(*given, *rest)
+                everything = segment.live is None and list(filters) == [EVERYTHING]
+                given = self._nothing[2:] if everything else (words, places.matches)
+                self._walk(asked, *given, plan.walk, places, workspace)
             found = places.fetch(workspace)
         answers = found.answers if projected is None else segment.restore(projected, found.answers)
-        return Found(answers, np.broadcast_to(found.matches, (m,)))
+        found = Found(answers, np.broadcast_to(found.matches, (m,)))
+        return self._scanned_on(found, filters, queries, k, plan, workspace)
+
+    def _scan(
+        self, queries: Any, words: Any, shortlist: int, places: _Places, workspace: Workspace
+    ) -> None:
+        """Put the scan of the rows that pass on the stream."""
+        assert self._rows is not None and self._nothing is not None
+        vectors, norms, ties, codes, _ = self._rows
+        lists = (self._nothing.rows, self._nothing.offsets)
+        rows = (self.segment.n, vectors, norms, self._metric, ties)
+        given: Any = (queries, WORDS, *lists, words, *rows)
+        rest: Any = (*places.answers, workspace)
+        if shortlist:
+            coded: Any = (*codes, shortlist)
+            scan_codes(*given, *coded, *rest)
+        else:
+            scan_exact(*given, *rest)
+
+    def _walk(
+        self,
+        queries: Any,
+        words: Any,
+        counts: Any,
+        walk: GraphParameters,
+        places: _Places,
+        workspace: Workspace,
+    ) -> None:
+        """Put a walk among the rows that pass on the stream."""
+        assert self._rows is not None
+        vectors, norms, ties, codes, graph = self._rows
+        given: Any = (queries, words, counts, *graph, *codes, vectors, norms, self._metric)
+        settings = (walk.mode, walk.ef, walk.rerank, walk.gap, walk.walk_limit)
+        rest: Any = (ties, *settings, *places.answers, workspace)
+        search_graph(*given, *rest)
+
+    def _scanned_on(
+        self,
+        found: Found,
+        filters: Sequence[Node],
+        queries: Array,
+        k: int,
+        plan: DevicePlan,
+        workspace: Workspace,
+    ) -> Found:
+        """What was found, with a scan for the queries whose walk gave up."""
+        ended = np.flatnonzero(found.answers.status == EXHAUSTED)
+        if plan.walk is None or not len(ended):
+            return found
+        some = filters if len(filters) == 1 else [filters[place] for place in ended.tolist()]
+        again = self.search(some, queries[ended], k, plan._replace(walk=None), workspace).answers
+        answers: Any = [np.array(part) for part in found.answers]
+        answers[-1][ended] += again.work
+        for part, other in zip(answers[:-1], again[:-1], strict=True):
+            part[ended] = other
+        return found._replace(answers=Answers(*answers))
 
 
 class _Places(NamedTuple):
