@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fanns.kernels import bitset, bitset_cuda, postings_cuda
+from fanns.kernels import bitset, bitset_cuda
 from fanns.kernels.distance import COSINE, L2
+from fanns.kernels.filter_cuda import filter_rows
+from fanns.kernels.filter_program import AND, CODES, LISTS
 from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
 from fanns.kernels.jit_cuda import SIMULATED, Workspace
 from fanns.vectors import DenseVectors
@@ -81,11 +83,11 @@ def run_everything() -> None:
     bitset_cuda.invert(words, 40, words, space)
     (counts,) = to_device(np.empty((1, 1), np.int64))
     bitset_cuda.count_ranges(words, out, counts, space)
-    for dtype in ("uint8", "uint16", "uint32"):
-        slots, bounds = to_device(np.ones(40, dtype), np.array([0, 5], np.int32))
-        starts, offsets = to_device(np.array([0, 2]), np.arange(41))
-        postings_cuda.words_of_codes(slots, bounds, starts, words, space)
-        postings_cuda.words_of_lists(offsets, slots, bounds, starts, words, space)
+    program = np.array([[CODES, 0, 0, 2], [LISTS, 0, 0, 2], [AND, 0, 0, 0]], np.int32)
+    starts, bounds = np.array([0, 3], np.int32), np.array([0, 5], np.int32)
+    codes, lists = np.ones((1, 40), np.int32), np.arange(41)[None]
+    given = to_device(program, starts, bounds, codes, lists, codes[0], bitmaps(masks))
+    filter_rows(*given, 40, words, space)
 
 
 @pytest.mark.slow
