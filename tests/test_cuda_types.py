@@ -86,8 +86,9 @@ def run_everything() -> None:
     program = np.array([[CODES, 0, 0, 2], [LISTS, 0, 0, 2], [AND, 0, 0, 0]], np.int32)
     starts, bounds = np.array([0, 3], np.int32), np.array([0, 5], np.int32)
     codes, lists = np.ones((1, 40), np.int32), np.arange(41)[None]
-    given = to_device(program, starts, bounds, codes, lists, codes[0], bitmaps(masks))
-    filter_rows(*given, 40, words, space)
+    given: Any = to_device(program, starts, bounds, codes, lists, codes[0], bitmaps(masks))
+    rest: Any = (40, words, space)
+    filter_rows(*given, *rest)
 
 
 @pytest.mark.slow
