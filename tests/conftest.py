@@ -25,6 +25,9 @@ from fanns import adding
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# A script that runs without the simulator, in a process of its own.
+collect_ignore = ["cuda_compile.py"]
+
 # Compiled kernels are kept between runs; the cache itself is keyed by a hash of the kernel sources.
 os.environ.setdefault("FANNS_CACHE_DIR", str(ROOT / ".fanns-cache"))
 

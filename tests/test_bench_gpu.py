@@ -28,8 +28,13 @@ def test_recall_and_bandwidth_have_bars() -> None:
 def test_a_tiny_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    costs = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
     monkeypatch.setattr(searching.DeviceSearch, "_sooner", lambda *args: None)
-    command = "bench gpu --rows 200 --dimensions 8 --batch 1 --batch 3 --queries 2 --rounds 1 -q"
+    monkeypatch.setattr(searching.DeviceSearch, "_measure", lambda *args: costs)
+    made = searching.Workspace
+    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    monkeypatch.setattr(gpu, "SHARES", (0.1,))
+    command = "bench gpu --rows 100 --dimensions 8 --batch 1 --batch 2 --queries 1 --rounds 1 -q"
     status = run([*command.split(), "--dir", str(tmp_path / "sets"), "-o", str(tmp_path / "out")])
     told = capsys.readouterr().out
     assert status == 0 and "recall@10 on the device" in told and "scan on cuda:0" in told
