@@ -246,7 +246,17 @@ def _query_vectors(index: Index, vector_file: Path | None, like: str | None) -> 
 
 
 def _row_vectors(index: Index, keys: Any) -> Any:
-    """The vectors float32[m, d] of rows by id."""
+    """The vectors float32[m, d] of rows by id.
+
+    Raises:
+        InputError: the index holds them transformed, and queries go in as they were before that.
+    """
+    if index.transforms:
+        raise InputError(
+            "the rows of this index are held transformed "
+            f"({', '.join(index.transforms.told())}), so none of them can be the query: give "
+            "vectors as they were before, by --vector-file"
+        )
     table = index.get(keys, vector=True, columns=[])
     column = table.column(table.num_columns - 1).combine_chunks()
     flat = np.asarray(column.flatten()).astype(np.float32)

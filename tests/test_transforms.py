@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fanns
 from fanns import Index
+from fanns.cli import run
 from fanns.errors import CorruptIndexError, InputError, NotAnIndexError
 from fanns.transforms import (
     NONE,
@@ -380,3 +381,16 @@ def test_hostile_descriptions_are_refused(tmp_path: Path) -> None:
         told.write_text(json.dumps({**text, "transforms": {"steps": steps}}))
         with pytest.raises(CorruptIndexError):
             Transforms.load(tmp_path / "t")
+
+
+def test_no_row_can_be_the_query_from_the_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = vectors(60)
+    path = tmp_path / "i.fanns"
+    Index.build(table(x), transforms=[PCA.fit(x, 8)], path=path, metric="l2").close()
+    assert run(["query", str(path), "--like", "3"]) == 1
+    assert "held transformed (pca (24 -> 8))" in capsys.readouterr().err
+    np.save(tmp_path / "q.npy", x[3])
+    assert run(["query", str(path), "--vector-file", str(tmp_path / "q.npy"), "-k", "1"]) == 0
+    assert "3" in capsys.readouterr().out
