@@ -422,6 +422,8 @@ class Index(Mutable):
             recipe, segments = load_index(directory)
             index = cls(recipe, segments, directory)
             index._room = Room(limit)
+            if device != "cpu":
+                index.to(device, device_memory)
             if mode == "w" and merge == "background":
                 index._merger = Merger(index)
                 with index._writing:

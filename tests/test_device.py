@@ -171,6 +171,30 @@ def test_segments_changes_and_deletes(tmp_path: Path) -> None:
     index.close()
 
 
+def test_an_index_opens_on_the_device(tmp_path: Path) -> None:
+    fanns.Index.build(table(60), metric="l2", path=tmp_path / "i.fanns").close()
+    query = np.ones(D, np.float32)
+    with fanns.open(tmp_path / "i.fanns", device="cuda", device_memory="1GB") as index:
+        found = index.search(query, exact=True)
+        assert found.explain().segments[0].path == "scan on cuda:0"
+        assert index.info()["device"].endswith("of cuda:0; originals on the device")
+        same(found, index.to("cpu").search(query, exact=True))
+    with pytest.raises(InputError, match="device is"):
+        fanns.open(tmp_path / "i.fanns", device="gpu")
+    fanns.open(tmp_path / "i.fanns", mode="w").close()  # nothing was left locked
+
+
+def test_transformed_rows_are_searched_there_too() -> None:
+    rows = table(N)
+    flat = rows["embedding"].combine_chunks().flatten().to_numpy().reshape(N, D)
+    shorter = fanns.transforms.PCA.fit(flat, 4)
+    index = fanns.Index.build(rows, metric="l2", transforms=[shorter])
+    expected = index.search(flat[3], 5, "year > 1993", exact=True)
+    found = index.to("cuda").search(flat[3], 5, "year > 1993", exact=True)
+    assert found.explain().segments[0].path == "scan on cuda:0"
+    same(found, expected)
+
+
 def test_originals_may_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     index = fanns.Index.build(table(N), metric="l2")
     monkeypatch.setattr("fanns.device.residency.LEAST_SCRATCH", 1 << 20)
@@ -226,19 +250,25 @@ def test_devices_have_names(device: Any) -> None:
         fanns.Index.build(table(20)).to(device)
 
 
-def test_a_machine_without_a_gpu_says_what_is_missing() -> None:
+def test_a_machine_without_a_gpu_says_what_is_missing(tmp_path: Path) -> None:
     code = (
         "import numpy as np, fanns, sys\n"
         "rows = {'embedding': np.eye(4, dtype=np.float32)}\n"
         "index = fanns.Index.build(rows, vector='embedding')\n"
         "assert not any(name.startswith('numba.cuda') for name in sys.modules)\n"
-        "try:\n"
-        "    index.to('cuda')\n"
-        "except fanns.errors.DeviceError as error:\n"
-        "    print(error)\n"
+        "index.save(sys.argv[1])\n"
+        "for call in (lambda: index.to('cuda'), lambda: fanns.open(sys.argv[1], device='cuda')):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except fanns.errors.DeviceError as error:\n"
+        "        print(error)\n"
     )
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0", "CUDA_VISIBLE_DEVICES": ""}
     told = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "i.fanns")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
-    assert "no CUDA device" in told and "driver" in told and "fanns[gpu]" in told
+    assert told.count("no CUDA device") == 2 and "driver" in told and "fanns[gpu]" in told
