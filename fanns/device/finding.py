@@ -57,4 +57,4 @@ def _why(cuda: Any) -> str:
         told = cuda.cuda_error()
     except Exception as error:  # a driver may fail in any way when it is first asked
         told = error
-    return " ".join(str(told or "the driver lists none").split())[:200]
+    return " ".join(str(told or "the driver lists none").split())[:200].rstrip(". ")
