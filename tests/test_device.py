@@ -244,6 +244,25 @@ def test_batches_larger_than_the_workspace_are_cut(monkeypatch: pytest.MonkeyPat
         same(found, one)
 
 
+def test_filters_that_need_more_room_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = pytest.importorskip("fanns.device.columns")
+    index = fanns.Index.build(table(60), metric="l2")
+    queries = np.random.default_rng(3).normal(size=(5, D)).astype(np.float32)
+    wheres = [f"number < {20 + 5 * i}" for i in range(5)]
+    expected = index.search(queries, 3, wheres, exact=True)
+    sizes: list[int] = []
+
+    def told(self: Any, programs: Any) -> int:
+        sizes.append(len(programs))
+        return 1 << 40 if len(programs) > 2 else 0
+
+    monkeypatch.setattr(columns.DeviceColumns, "scratch_bytes", told)
+    together = index.to("cuda").search(queries, 3, wheres, exact=True)
+    for found, one in zip(together, expected, strict=True):
+        same(found, one)
+    assert sizes == [5, 2, 3, 2]  # a single one is never cut
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", None, 3])
 def test_devices_have_names(device: Any) -> None:
     with pytest.raises(InputError, match="device is"):

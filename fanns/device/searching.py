@@ -22,7 +22,7 @@ from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.planning import DevicePlan, choose
 from fanns.device.residency import budget_of, plan_residency
-from fanns.device.segment import EVERYTHING, NOTHING, DeviceSegment, Found
+from fanns.device.segment import EVERYTHING, NOTHING, DeviceSegment, Found, joined
 from fanns.errors import InputError
 from fanns.execution import Answer, Options, Trace, merged, predicted_ns
 from fanns.kernels.jit_cuda import Workspace
@@ -200,9 +200,7 @@ class DeviceSearch:
             made.append(held.search(filters, queries[some], k, plan, workspace))
         if len(made) == 1:
             return made[0]
-        parts = zip(*(one.answers for one in made), strict=True)
-        answers = Answers(*(np.concatenate(part) for part in parts))
-        return Found(answers, np.concatenate([one.matches for one in made]))
+        return joined(made)
 
     def _trace(
         self, segment: Segment, found: Found, took: int, plan: DevicePlan, query: int

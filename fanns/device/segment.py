@@ -36,6 +36,13 @@ class Found(NamedTuple):
     matches: Array
 
 
+def joined(parts: Sequence[Found]) -> Found:
+    """What was found for queries that were asked in several parts."""
+    answers = zip(*(part.answers for part in parts), strict=True)
+    matches = np.concatenate([part.matches for part in parts])
+    return Found(Answers(*(np.concatenate(one) for one in answers)), matches)
+
+
 class _Rows(NamedTuple):
     """What kernels ask of the rows, on the device.
 
@@ -147,6 +154,11 @@ class DeviceSegment:
         projected = segment.project(queries)
         inside = queries if projected is None else projected.queries
         programs = self.columns.programs(filters, segment.live)
+        if len(filters) > 1 and 2 * self.columns.scratch_bytes(programs) > workspace.nbytes:
+            half = m // 2  # filters of many values, or many bitmaps, take more than `batch` allows
+            parts = (slice(0, half), slice(half, m))
+            some = [self.search(filters[p], queries[p], k, plan, workspace) for p in parts]
+            return joined(some)
         with workspace.frame():
             places = _places(m, k, len(filters), workspace)
             words = self.columns.bitmaps(programs, workspace)
