@@ -14,20 +14,21 @@ from fanns.kernels.graph_seeds_cuda import seeds_of
 from fanns.kernels.graph_walk_cuda import walk
 from fanns.kernels.int8 import PARAMETERS
 from fanns.kernels.int8_cuda import prepare_queries
-from fanns.kernels.jit_cuda import DeviceArray, Workspace, bytes_of, cuda, kernel
+from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda, kernel
 from fanns.kernels.masked_scan_cuda import Answers
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS
+from fanns.kernels.turns_cuda import skipped
 
 SEEDS = 128
 """Rows to begin with that are chosen for a query: a walk takes them by and by."""
 
 
 @kernel
-def _settle(counts: Any, n: int, walked: Answers, answers: Answers) -> None:
+def _settle(turn: Turn, counts: Any, n: int, walked: Answers, answers: Answers) -> None:
     """The status of answers from that of their walks, and their work; a thread a query."""
     number = cuda.grid(1)
-    if number < answers.found.shape[0]:
+    if number < answers.found.shape[0] and not skipped(turn, number):
         k, found = answers.rows.shape[1], answers.found[number]
         count = np.int64(n)
         if counts.shape[0] > 0:
@@ -120,4 +121,4 @@ def search_graph(
         )  # fmt: skip
         rerank(queries, vectors, norms, metric, walked.rows, walked.found, ties, *out, workspace)
         blocks = -(-m // workspace.threads)
-        workspace.launch(_settle, blocks, counts, codes.shape[0], walked, out)
+        workspace.launch(_settle, blocks, workspace.turn, counts, codes.shape[0], walked, out)

@@ -17,9 +17,10 @@ from fanns.kernels.graph_steps_cuda import passes
 from fanns.kernels.graph_walk import SEEDS as ROWS_OF_CLUSTER
 from fanns.kernels.int8_cuda import code_key, pair_products
 from fanns.kernels.jit import Array, Integer
-from fanns.kernels.jit_cuda import WARP, DeviceArray, Workspace, cuda, inner, kernel
+from fanns.kernels.jit_cuda import WARP, DeviceArray, Turn, Workspace, cuda, inner, kernel
 from fanns.kernels.masked_scan_cuda import bytes_of_lists, shared_lists
 from fanns.kernels.topk_cuda import clear, cut_back, offer, room_for
+from fanns.kernels.turns_cuda import skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 _products = pair_products(SUMS)
@@ -65,6 +66,7 @@ def _write_rows(
 
 @kernel
 def _seeds(
+    turn: Turn,
     queries: Array,
     parameters: Array,
     near: Any,
@@ -78,6 +80,8 @@ def _seeds(
     """out[number] = rows of the nearest `clusters` that have any that pass, the nearest first."""
     codes, scale, square = near
     number, warp = cuda.blockIdx.x, cuda.threadIdx.x // WARP
+    if skipped(turn, number):
+        return
     own = number if words.shape[0] > 1 else 0
     step = SUMS * (cuda.blockDim.x // WARP)
     lists, _, _ = shared_lists(1, room, 0)
@@ -128,6 +132,6 @@ def seeds_of(
     """
     clusters = out.shape[1] // ROWS_OF_CLUSTER
     room = room_for(clusters, SUMS * (workspace.threads // WARP))
-    given = (queries, parameters, near, bounds, entries, words)
+    given = (workspace.turn, queries, parameters, near, bounds, entries, words)
     shared = bytes_of_lists(1, room)
     workspace.launch(_seeds, queries.shape[0], *given, clusters, room, out, shared=shared)

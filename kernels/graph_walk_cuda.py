@@ -16,7 +16,7 @@ left of 48 KB.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int32
@@ -44,6 +44,7 @@ from fanns.kernels.jit_cuda import (
     SHARED_BYTES,
     WARP,
     DeviceArray,
+    Turn,
     Workspace,
     cuda,
     inner,
@@ -52,6 +53,7 @@ from fanns.kernels.jit_cuda import (
 from fanns.kernels.masked_scan_cuda import Answers, bytes_of_lists, shared_lists
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXHAUSTED, FULL, HOPS
 from fanns.kernels.topk_cuda import Lists, clear, cut_back, offer
+from fanns.kernels.turns_cuda import skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 BEGUN = 32
@@ -166,6 +168,7 @@ def _expand(
 
 @kernel(max_registers=REGISTERS)
 def _walk(
+    turn: Turn,
     held: Any,
     limits: Array,
     metric: int,
@@ -186,6 +189,8 @@ def _walk(
     walked: Answers,
 ) -> None:
     number, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    if skipped(turn, number):
+        return
     own = number if words.shape[0] > 1 else 0
     lists, _, rest = shared_lists(
         lists_of_block, room, STATE + fresh_places + links.shape[1] + table_places
@@ -249,6 +254,37 @@ def _walk(
         walked.work[number, HOPS] = followed
 
 
+class _Layout(NamedTuple):
+    """The shared memory of a walk: lists and their places, what is kept, rows met at a step, and
+    the table of rows met; `nbytes` in all.
+    """
+
+    lists: int
+    room: int
+    keep: int
+    fresh: int
+    table: int
+    nbytes: int
+
+
+def _layout(one_hop: bool, beam: int, places: int, threads: int) -> _Layout | None:
+    """How a block lays out a walk with so many links a row; None where it does not fit."""
+    # Passing links of the row itself, and what the last round of failing rows can bring.
+    fresh = max(BEGUN, places if one_hop else ENOUGH + places * (1 + threads // WARP))
+    keep, lists = beam * QUEUE if one_hop else beam, 2 if one_hop else 1
+    room = 1 << (keep + fresh - 1).bit_length()
+    used = bytes_of_lists(lists, room) + 4 * (STATE + fresh + places)
+    table = 1 << max((SHARED_BYTES - used) // 4, 1).bit_length() - 1
+    if used > SHARED_BYTES or table // 4 < fresh + places:
+        return None
+    return _Layout(lists, room, keep, fresh, table, used + 4 * table)
+
+
+def fits(one_hop: bool, beam: int, places: int, threads: int) -> bool:
+    """Whether a block of so many threads can walk with this beam, `places` links a row."""
+    return _layout(one_hop, beam, places, threads) is not None
+
+
 def walk(
     held: tuple[DeviceArray, ...],
     limits: DeviceArray,
@@ -270,21 +306,15 @@ def walk(
     mode, beam, k, gap, walk_limit = settings
     places, threads = links.shape[1], workspace.threads
     one_hop = mode == ONE_HOP and words.shape[0] > 0
-    # Passing links of the row itself, and what the last round of failing rows can bring.
-    fresh = max(BEGUN, places if one_hop else ENOUGH + places * (1 + threads // WARP))
-    keep, lists = beam * QUEUE if one_hop else beam, 2 if one_hop else 1
-    room = 1 << (keep + fresh - 1).bit_length()
-    left = SHARED_BYTES - bytes_of_lists(lists, room) - 4 * (STATE + fresh + places)
-    table = 1 << max(left // 4, 1).bit_length() - 1
-    if left < 0 or table // 4 < fresh + places:
+    layout = _layout(one_hop, beam, places, threads)
+    if layout is None:
         raise ValueError(
             f"a beam of {beam} with {places} links a row does not fit the {SHARED_BYTES} bytes of "
             f"shared memory of a block of {threads} threads; take fewer"
         )
-    layout = (lists, room, keep, fresh, table)
-    shared = bytes_of_lists(lists, room) + 4 * (STATE + fresh + places + table)
-    given = (held, limits, metric, words, counts, links, seeds)
+    *sizes, shared = layout
+    given = (workspace.turn, held, limits, metric, words, counts, links, seeds)
     blocks = walked.rows.shape[0]
     workspace.launch(
-        _walk, blocks, *given, mode, beam, k, gap, walk_limit, *layout, walked, shared=shared
+        _walk, blocks, *given, mode, beam, k, gap, walk_limit, *sizes, walked, shared=shared
     )

@@ -20,7 +20,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numba.cuda
@@ -52,6 +52,9 @@ WARP = 32
 ALL_LANES = 0xFFFFFFFF
 THREADS = (32, 64, 128, 256)
 """Threads that a block may have."""
+
+BLOCK = 128
+"""Threads that a block has unless told otherwise."""
 
 SHARED_BYTES = 49_152
 """Shared memory of a block that every device gives without being asked for more."""
@@ -114,6 +117,13 @@ def inner(function: Function) -> Function:
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
+class Turn(NamedTuple):
+    """Of `plans` int8[m], one for each query, the `plan` that launches answer; all of no plans."""
+
+    plans: DeviceArray
+    plan: int
+
+
 class Workspace:
     """What launches of one stream need: the stream, sizes of launches, and borrowed device memory.
 
@@ -122,11 +132,11 @@ class Workspace:
     on the same stream waits for them. Hence one workspace belongs to one stream.
 
     `threads` of a block are 32, 64, 128 or 256; `blocks` is how many of them fill the device (four
-    on each multiprocessor, unless told).
+    on each multiprocessor, unless told). `turn`: the queries that launches answer (`turns_cuda`).
     """
 
     def __init__(
-        self, nbytes: int, stream: Any = 0, threads: int = 128, blocks: int | None = None
+        self, nbytes: int, stream: Any = 0, threads: int = BLOCK, blocks: int | None = None
     ) -> None:
         if threads not in THREADS:
             raise ValueError(f"{threads} threads a block: not one of {THREADS}")
@@ -135,6 +145,7 @@ class Workspace:
         self._memory = cuda_host.device_array(max(nbytes, ALIGNMENT), np.uint8)
         self._used = 0
         self._views: dict[tuple[int, tuple[int, ...], str], DeviceArray] = {}
+        self._everyone = self.turn = Turn(self._memory[:0].view(np.int8), 0)
 
     @property
     def nbytes(self) -> int:
@@ -148,6 +159,15 @@ class Workspace:
             yield self
         finally:
             self._used = used
+
+    @contextlib.contextmanager
+    def only(self, plans: DeviceArray, plan: int) -> Iterator[Workspace]:
+        """Launches inside answer only the queries that have this plan of plans int8[m]."""
+        self.turn = Turn(plans, plan)
+        try:
+            yield self
+        finally:
+            self.turn = self._everyone
 
     def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         """A device array, not initialised; MemoryError if the workspace is too small."""

@@ -26,6 +26,7 @@ from fanns.kernels.jit_cuda import (
     SHARED_BYTES,
     WARP,
     DeviceArray,
+    Turn,
     Workspace,
     bytes_of,
     cuda,
@@ -35,6 +36,7 @@ from fanns.kernels.jit_cuda import (
 from fanns.kernels.scan import CHECKS, CODES, EXACT, FULL, HOPS
 from fanns.kernels.selection_cuda import Selection, own_selection, pick, share_of
 from fanns.kernels.topk_cuda import Lists, clear, cut_back, offer, room_for, tie_of
+from fanns.kernels.turns_cuda import all_skipped, skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane
 
 MOST = 1024
@@ -142,6 +144,7 @@ def scanner(name: str, rows_at_once: int, compare: Any) -> Any:
 
     @kernel(name=f"{name}-{rows_at_once}", max_registers=REGISTERS)
     def scan(
+        turn: Turn,
         held: Any,
         m: int,
         selection: Selection,
@@ -155,11 +158,14 @@ def scanner(name: str, rows_at_once: int, compare: Any) -> Any:
         part_counts: Array,
     ) -> None:
         queries = teams * queries_at_once
+        group = cuda.blockIdx.x * queries
+        if all_skipped(turn, group, min(group + queries, m)):
+            return
         lists, count, picked = shared_lists(queries, room, picked_places)
         clear(lists)
         warp, warps = cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
         step, own_row = rows_at_once * (warps // teams), rows_at_once * (warp // teams)
-        group, own_query = cuda.blockIdx.x * queries, queries_at_once * (warp % teams)
+        own_query = queries_at_once * (warp % teams)
         own = own_selection(selection, cuda.blockIdx.x)
         position, stop = share_of(selection, own, 0), share_of(selection, own, 1)
         wanted, compared = picked_places - WORD * cuda.blockDim.x, 0
@@ -203,6 +209,7 @@ class Answers(NamedTuple):
 
 @kernel
 def _merge(
+    turn: Turn,
     part_distances: Array,
     part_rows: Array,
     part_counts: Array,
@@ -214,6 +221,8 @@ def _merge(
     """The best k of what the blocks found for a query; one block a query."""
     number, k = cuda.blockIdx.x, answers.rows.shape[1]
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    if skipped(turn, number):
+        return
     lists, _, _ = shared_lists(1, room, 0)
     clear(lists)
     cuda.syncthreads()
@@ -273,6 +282,7 @@ def best_of(
         layout = (shape.room, shape.teams, shape.picked(threads))
         grid = (-(-m // shape.queries), shape.shares)
         scan, shared = scanners[shape.rows_at_once], shape.shared_bytes(threads)
-        workspace.launch(scan, grid, held, m, selection, ties, k, *layout, *parts, shared=shared)
+        given, turn = (held, m, selection, ties, k, *layout), workspace.turn
+        workspace.launch(scan, grid, turn, *given, *parts, shared=shared)
         lists = bytes_of_lists(1, room)
-        workspace.launch(_merge, m, *parts, ties, room, column, answers, shared=lists)
+        workspace.launch(_merge, m, turn, *parts, ties, room, column, answers, shared=lists)

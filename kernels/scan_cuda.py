@@ -17,7 +17,7 @@ from fanns.kernels.exact_scan_cuda import scan_full, scan_full_bytes
 from fanns.kernels.int8 import PARAMETERS
 from fanns.kernels.int8_cuda import code_key, exact_key, key_error, pair_products, prepare_queries
 from fanns.kernels.jit import Array
-from fanns.kernels.jit_cuda import DeviceArray, Workspace, bytes_of, cuda, inner, kernel
+from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda, inner, kernel
 from fanns.kernels.masked_scan_cuda import (
     MOST,
     ROWS_AT_ONCE,
@@ -29,6 +29,7 @@ from fanns.kernels.masked_scan_cuda import (
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import APPROXIMATE, CODES, EXACT, FULL
 from fanns.kernels.selection_cuda import selection_of
+from fanns.kernels.turns_cuda import skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 __all__ = ["MOST", "scan_codes", "scan_codes_bytes", "scan_exact", "scan_exact_bytes"]
@@ -96,7 +97,13 @@ def scan_exact(
 
 @kernel
 def _judge(
-    limit: int, limits: Array, metric: int, parameters: Array, shortlist: Answers, answers: Answers
+    turn: Turn,
+    limit: int,
+    limits: Array,
+    metric: int,
+    parameters: Array,
+    shortlist: Answers,
+    answers: Answers,
 ) -> None:
     """The status of answers from codes and a shortlist, and their work; a thread a query.
 
@@ -104,7 +111,7 @@ def _judge(
     behind the last of the shortlist belongs to the answer.
     """
     number = cuda.grid(1)
-    if number < answers.rows.shape[0]:
+    if number < answers.rows.shape[0] and not skipped(turn, number):
         k, size = answers.rows.shape[1], shortlist.found[number]
         compared = shortlist.work[number, CODES]
         exact = compared <= limit
@@ -185,4 +192,5 @@ def scan_codes(
         best_of(_SCANNERS, held, selection, no_ties, CODES, best, workspace)
         rerank(queries, vectors, norms, metric, best.rows, best.found, ties, *out, workspace)
         blocks = -(-m // workspace.threads)
-        workspace.launch(_judge, blocks, shortlist, limits, metric, parameters, best, out)
+        given = (shortlist, limits, metric, parameters, best, out)
+        workspace.launch(_judge, blocks, workspace.turn, *given)

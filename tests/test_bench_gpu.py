@@ -9,6 +9,7 @@ from fanns.bench.proofs.kernel_gpu import Bandwidth
 from fanns.cli import run
 
 gpu = pytest.importorskip("fanns.bench.proofs.gpu")
+lanes = pytest.importorskip("fanns.device.lanes")
 searching = pytest.importorskip("fanns.device.searching")
 
 
@@ -28,11 +29,11 @@ def test_recall_and_bandwidth_have_bars() -> None:
 def test_a_tiny_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    costs = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
+    costs = searching.DeviceCosts(0.0, 0.0, 0.0, 0.0, 1.0)
     monkeypatch.setattr(searching.DeviceSearch, "_sooner", lambda *args: None)
     monkeypatch.setattr(searching.DeviceSearch, "_measure", lambda *args: costs)
-    made = searching.Workspace
-    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    made = lanes.Workspace
+    monkeypatch.setattr(lanes, "Workspace", lambda nbytes, stream: made(1 << 22, stream, 32, 2))
     monkeypatch.setattr(gpu, "SHARES", (0.1,))
     command = "bench gpu --rows 100 --dimensions 8 --batch 1 --batch 2 --queries 1 --rounds 1 -q"
     status = run([*command.split(), "--dir", str(tmp_path / "sets"), "-o", str(tmp_path / "out")])

@@ -16,6 +16,7 @@ from fanns.kernels.filter_cuda import filter_rows
 from fanns.kernels.filter_program import AND, CODES, LISTS
 from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
 from fanns.kernels.jit_cuda import SIMULATED, Workspace
+from fanns.kernels.turns_cuda import add_work, assign_plans, fall_back
 from fanns.vectors import DenseVectors
 from tests import test_codes_cuda, test_graph_search_cuda, test_scan_cuda
 from tests.cuda_helpers import bitmaps, to_device, workspace
@@ -89,6 +90,10 @@ def run_everything() -> None:
     given: Any = to_device(program, starts, bounds, codes, lists, codes[0], bitmaps(masks))
     rest: Any = (40, words, space)
     filter_rows(*given, *rest)
+    plans, work = to_device(np.empty(2, np.int8), np.empty((2, 4), np.int64))
+    assign_plans(counts[0], out, plans, work, space)
+    fall_back(plans, 2, 0, plans, space)
+    add_work(plans, 0, work, work, space)
 
 
 @pytest.mark.slow

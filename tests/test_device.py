@@ -16,6 +16,7 @@ import pytest
 import fanns
 from fanns.errors import DeviceError, InputError
 
+lanes = pytest.importorskip("fanns.device.lanes")
 searching = pytest.importorskip("fanns.device.searching")
 N, D = 150, 7
 FILTERS: list[tuple[str | None, dict[str, Any]]] = [
@@ -48,14 +49,18 @@ def table(n: int, seed: int = 0, first: int = 0, dtype: Any = np.float32) -> pa.
     )
 
 
+WALKS = searching.DeviceCosts(0.0, 1.0, 1e9, 1e9, 1e-9)
+"""Of a device on which walks cost next to nothing."""
+
+
 @pytest.fixture(autouse=True)
 def always_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The simulator is slower than any CPU, and small blocks are enough for it."""
     monkeypatch.setattr(searching.DeviceSearch, "_sooner", lambda *args: None)
-    made = searching.Workspace
-    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    made = lanes.Workspace
+    monkeypatch.setattr(lanes, "Workspace", lambda nbytes, stream: made(1 << 22, stream, 32, 2))
     monkeypatch.setattr("fanns.segment_building.MIN_ROWS", 300)
-    scans = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
+    scans = searching.DeviceCosts(0.0, 0.0, 0.0, 0.0, 1.0)
     monkeypatch.setattr(searching.DeviceSearch, "_measure", lambda *args: scans)
     yield
 
@@ -115,7 +120,7 @@ def test_walks_find_what_exact_searches_do(where: str | None) -> None:
     index = fanns.Index.build(table(320), metric="l2")
     queries = np.random.default_rng(4).normal(size=(4, D)).astype(np.float32) * 20
     expected = index.search(queries, 5, where, exact=True)
-    index.to("cuda")._device._costs = searching.DeviceCosts(0.0, 1.0, 1e9, 1e-9)
+    index.to("cuda")._device._costs = WALKS
     batch = index.search(queries, 5, where)
     told = batch[0].explain()
     assert told.segments[0].path == "graph on cuda:0" and told.matches == expected[0].matches
@@ -126,28 +131,64 @@ def test_walks_find_what_exact_searches_do(where: str | None) -> None:
         assert where is None or index.count(where) == found.matches
 
 
+def own_filters(years: list[int]) -> tuple[str, dict[str, Any]]:
+    """A filter for each query, of the years from one on: many rows, few, and none."""
+    return "year >= :y", {"y": fanns.each(years)}
+
+
+def test_each_query_is_answered_by_its_own_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(320), metric="l2")
+    years = [1990, 1998, 1991, 2001, 1999, 1990]
+    queries = np.random.default_rng(4).normal(size=(len(years), D)).astype(np.float32) * 20
+    exact = index.search(queries, 5, *own_filters(years), exact=True)
+    index.to("cuda")._device._costs = WALKS
+    # From half of the rows on walks are cheaper, below they are not looked at.
+    monkeypatch.setattr("fanns.device.planning._counts", lambda n: iter([n, n // 2]))
+    batch = index.search(queries, 5, *own_filters(years))
+    paths = [found.explain().segments[0].path.split()[0] for found in batch]
+    assert paths == ["graph", "scan", "graph", "scan", "scan", "graph"]
+    shared = 0
+    for found, one, path in zip(batch, exact, paths, strict=True):
+        assert found.matches == one.matches and len(found) == len(one)
+        shared += len({*found.ids} & {*one.ids})
+        if path == "scan":
+            assert found.status == "exact"
+            same(found, one)
+        assert found.explain().segments[0].predicted_us > 0 or not found.matches
+    assert shared >= 0.9 * sum(len(one) for one in exact)
+
+
 def test_walks_that_give_up_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
     index = fanns.Index.build(table(320), metric="l2")
+    years = [1992, 1995, 1997]
     queries = np.random.default_rng(4).normal(size=(3, D)).astype(np.float32)
-    expected = index.search(queries, 5, "year >= 1992", exact=True)
-    index.to("cuda")._device._costs = searching.DeviceCosts(0.0, 1.0, 1e9, 1e-9)
+    exact = index.search(queries, 5, *own_filters(years), exact=True)
+    index.to("cuda")._device._costs = WALKS
     chosen = searching.choose
+    limits = iter([40, 0])  # the second search's walks have no limit
 
     def ends_at_once(*args: Any) -> Any:
-        plan = chosen(*args)
-        return plan._replace(walk=plan.walk._replace(walk_limit=1))
+        plans, limit = chosen(*args), next(limits)
+        walks = (
+            plan._replace(walk=plan.walk._replace(walk_limit=limit)) for plan in plans.plans[1:]
+        )
+        return plans._replace(plans=(plans.scan, *walks))
 
     monkeypatch.setattr(searching, "choose", ends_at_once)
-    for found, one in zip(index.search(queries, 5, "year >= 1992"), expected, strict=True):
-        assert found.status in ("exact", "approximate") and list(found.ids) == list(one.ids)
+    scanned = index.search(queries, 5, *own_filters(years))
+    walked = index.search(queries, 5, *own_filters(years))
+    for found, other, one in zip(scanned, walked, exact, strict=True):
+        assert found.status == "exact" and list(found.ids) == list(one.ids)
+        work, alone = (one.explain().segments[0].work for one in (found, other))
+        assert work[0] > found.matches and work[0] != alone[0]  # codes of the walk and of the scan
 
 
 def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(searching, "MANY", 1)
     monkeypatch.setattr("fanns.device.costs.REPEATED", 1)
-    made = searching.Workspace
-    monkeypatch.setattr(searching, "Workspace", lambda nbytes: made(1 << 22, 0, 32, 2))
+    made = lanes.Workspace
+    monkeypatch.setattr(lanes, "Workspace", lambda nbytes, stream: made(1 << 22, stream, 32, 2))
     monkeypatch.setattr("fanns.segment_building.MIN_ROWS", 100)
     index = fanns.Index.build(table(N), metric="l2").to("cuda")
     index.search(np.ones(D, np.float32))
@@ -225,11 +266,11 @@ def test_what_the_device_cannot_do_the_cpu_answers_and_says_so() -> None:
 def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     index = fanns.Index.build(table(N), metric="l2").to("cuda")
-    index._device._costs = searching.DeviceCosts(1e12, 1.0, 1.0, 1.0)
+    index._device._costs = searching.DeviceCosts(1e12, 1.0, 1.0, 1.0, 1.0)
     query = np.ones(D, np.float32)
     notes = index.search(query, where="year > 1995").explain().notes
     assert any("predicted to take" in note for note in notes)
-    index._device._costs = searching.DeviceCosts(0.0, 0.0, 0.0, 1.0)
+    index._device._costs = searching.DeviceCosts(0.0, 0.0, 0.0, 0.0, 1.0)
     assert not index.search(query, where="year > 1995").explain().notes
 
 
@@ -260,7 +301,10 @@ def test_filters_that_need_more_room_are_asked_in_parts(monkeypatch: pytest.Monk
     together = index.to("cuda").search(queries, 3, wheres, exact=True)
     for found, one in zip(together, expected, strict=True):
         same(found, one)
-    assert sizes == [5, 2, 3, 2]  # a single one is never cut
+    assert sizes == [5, 2, 3, 1, 2]  # halves of halves, until they fit
+    monkeypatch.setattr(columns.DeviceColumns, "scratch_bytes", lambda *args: 1 << 40)
+    found = index.search(queries[1], 3, wheres[1], exact=True)
+    same(found, expected[1])  # a single one is evaluated on the host
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", None, 3])

@@ -87,8 +87,10 @@ def test_forward_takes_any_shape_and_decode_equals_it(kind: str) -> None:
     ids = np.random.default_rng(0).integers(0, ROWS, (3, 5))
     made = table(torch.from_numpy(ids)).detach().numpy()
     assert made.shape == (3, 5, DIM) and made.dtype == np.float32
-    assert np.array_equal(made, table.decode()[ids])
-    assert np.array_equal(made.reshape(-1, DIM), table.decode(ids.reshape(-1)))
+    # Products of other numbers of rows may be summed in another order.
+    np.testing.assert_allclose(made, table.decode()[ids], rtol=1e-5, atol=1e-7)
+    few = table.decode(ids.reshape(-1))
+    np.testing.assert_allclose(made.reshape(-1, DIM), few, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,7 @@ from fanns.attributes.program import Programs, ProgramWriter
 from fanns.attributes.scalar import ScalarColumn
 from fanns.expressions import Node
 from fanns.kernels.filter_cuda import filter_rows
+from fanns.kernels.filter_program import AND
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
 from fanns.selection import Selection, word_count
@@ -35,8 +36,9 @@ class DeviceColumns:
         columns = [attributes.column(name, context) for name in attributes.indexed]
         self._scalars = [column for column in columns if isinstance(column, ScalarColumn)]
         self._lists = [column for column in columns if isinstance(column, ListColumn)]
+        self._evaluation = Evaluation(attributes, context)
         self._writer = ProgramWriter(
-            Evaluation(attributes, context),
+            self._evaluation,
             {id(column): place for place, column in enumerate(self._scalars)},
             {id(column): place for place, column in enumerate(self._lists)},
         )
@@ -67,6 +69,16 @@ class DeviceColumns:
         programs = Programs()
         for bound in filters:
             self._writer.write(programs, bound, live)
+        return programs
+
+    def selected(self, bound: Node, live: Selection | None) -> Programs:
+        """The program of one filter that is evaluated on the host: its rows, as a bitmap."""
+        programs = Programs()
+        programs.rows(self._evaluation.select(bound, False))
+        if live is not None:
+            programs.rows(live)
+            programs.join(AND)
+        programs.end()
         return programs
 
     def scratch_bytes(self, programs: Programs) -> int:

@@ -14,13 +14,15 @@ MANY = 64
 
 class DeviceCosts(NamedTuple):
     """Nanoseconds: of a batch, from the call to its answers; of a row compared in full precision
-    for one query; of a code for each of many queries that share a selection; of a code that a walk
-    compares, for each of many queries (infinite where there is no graph).
+    for one query; of a code for each of many queries that share a selection, and of many that have
+    one each; of a code that a walk compares, for each of many queries (infinite where there is no
+    graph).
     """
 
     batch_ns: float
     row_ns: float
     shared_ns: float
+    own_ns: float
     code_ns: float
 
     def predicted(self, rows: float) -> float:

@@ -10,6 +10,7 @@ are predicted to answer sooner; `explain` says where and why.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from threading import Lock
 from time import perf_counter_ns
@@ -20,12 +21,13 @@ import numpy as np
 
 from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
-from fanns.device.planning import DevicePlan, choose
+from fanns.device.lanes import LANES, Lane
+from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, only
 from fanns.device.residency import budget_of, plan_residency
-from fanns.device.segment import EVERYTHING, NOTHING, DeviceSegment, Found, joined
+from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.errors import InputError
 from fanns.execution import Answer, Options, Trace, merged, predicted_ns
-from fanns.kernels.jit_cuda import Workspace
+from fanns.expressions import Constant
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.memory_limit import spelled
 from fanns.paths import Answers
@@ -38,6 +40,8 @@ FEW = 8
 """Of up to so many queries the CPU's plans are looked at first, which takes its filters."""
 
 MEASURED_K = 10
+
+NOTHING = Constant(False)
 
 
 class DeviceParameters(NamedTuple):
@@ -60,7 +64,7 @@ class DeviceSearch:
         whole = (1 << 62) - 1  # the simulator's is infinite
         self._budget = budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
         self._segments: WeakKeyDictionary[Segment, DeviceSegment] = WeakKeyDictionary()
-        self._workspace: Workspace | None = None
+        self._lanes: list[Lane] = []
         self._costs: DeviceCosts | None = None
         self._lock = Lock()
         self.held = ""
@@ -76,7 +80,7 @@ class DeviceSearch:
 
     def _see(self, snapshot: Snapshot) -> None:
         lacking = [segment for segment in snapshot.segments if segment not in self._segments]
-        if not lacking and self._workspace is not None:
+        if not lacking and self._lanes:
             return
         if any(segment.native for segment in snapshot.segments):
             raise InputError(
@@ -99,8 +103,9 @@ class DeviceSearch:
         )
         where = "on the device" if residency.originals else "in page-locked memory of the host"
         self.held = f"{spelled(residency.nbytes)} of {self.name}; originals {where}"
-        if self._workspace is None:
-            self._workspace = Workspace(residency.scratch)
+        if not self._lanes:
+            scratch = residency.scratch // LANES
+            self._lanes = [Lane(self._cuda, scratch) for _ in range(LANES)]
         for segment in lacking:
             made[segment].move(self._cuda, residency.originals)
             self._segments[segment] = made[segment]
@@ -155,18 +160,16 @@ class DeviceSearch:
         begun = perf_counter_ns()
         bound = [ready.bound for ready in filters]
         parts: list[tuple[int, Answers]] = []
-        ran: list[tuple[Segment, Found, int, DevicePlan]] = []
+        ran: list[tuple[Segment, Found, int, Plans]] = []
         with self._lock:
             costs = self._measured(snapshot)
             self._see(snapshot)
             self._cuda.select_device(self._number)
             for number, segment in enumerate(snapshot.segments):
                 started = perf_counter_ns()
-                # Of one filter for all the CPU knows soonest how many rows pass.
-                count = filters[0].selections()[number].count if len(filters) == 1 else None
-                plan = choose(segment, costs, len(queries), count, k, options)
-                found = self._search(segment, bound, queries, min(k, segment.n), plan)
-                ran.append((segment, found, perf_counter_ns() - started, plan))
+                plans = choose(segment, costs, bound, k, options)
+                found = self._search(segment, bound, queries, min(k, segment.n), plans)
+                ran.append((segment, found, perf_counter_ns() - started, plans))
                 parts.append((number, found.answers))
         answers = merged(snapshot.segments, parts, len(queries), k)
         took = perf_counter_ns() - begun
@@ -181,37 +184,45 @@ class DeviceSearch:
         return out
 
     def _search(
-        self,
-        segment: Segment,
-        bound: Sequence[Any],
-        queries: np.ndarray,
-        k: int,
-        plan: DevicePlan,
+        self, segment: Segment, bound: Sequence[Any], queries: np.ndarray, k: int, plans: Plans
     ) -> Found:
-        """All queries over one segment, as many at a time as there is room for."""
-        held, workspace = self._segments[segment], self._workspace
-        assert workspace is not None
-        if k == 0 or not len(queries):
-            return Found(_nothing(len(queries), k), np.zeros(len(queries), np.int64))
-        size, made = held.batch(k, plan, workspace), []
-        for first in range(0, len(queries), size):
-            some = slice(first, first + size)
-            filters = bound if len(bound) == 1 else bound[some]
-            made.append(held.search(filters, queries[some], k, plan, workspace))
-        if len(made) == 1:
-            return made[0]
-        return joined(made)
+        """All queries over one segment, as many at a time as there is room for.
 
-    def _trace(
-        self, segment: Segment, found: Found, took: int, plan: DevicePlan, query: int
-    ) -> Trace:
+        The lanes take turns: while one computes, filters of the next part are made ready.
+        """
+        held, m = self._segments[segment], len(queries)
+        if k == 0 or not m:
+            return Found(_nothing(m, k), np.zeros(m, np.int64))
+        size = held.batch(k, plans, self._lanes[0].workspace)
+        waiting = [slice(first, min(first + size, m)) for first in range(0, m, size)][::-1]
+        under_way: deque[Pending] = deque()
+        made: list[Found] = []
+        while waiting:
+            some = waiting.pop()
+            filters = bound if len(bound) == 1 else bound[some]
+            if len(under_way) == len(self._lanes):
+                made.append(under_way.popleft().wait())
+            lane = self._lanes[(len(made) + len(under_way)) % len(self._lanes)]
+            begun = held.begin(filters, queries[some], k, plans, lane)
+            if begun is None:
+                half = (some.start + some.stop) // 2
+                waiting += [slice(half, some.stop), slice(some.start, half)]
+            else:
+                under_way.append(begun)
+        made += [begun.wait() for begun in under_way]
+        return made[0] if len(made) == 1 else joined(made)
+
+    def _trace(self, segment: Segment, found: Found, took: int, plans: Plans, query: int) -> Trace:
         """What ran on one segment for one query of a batch."""
-        matches, m = found.matches, len(found.matches)
+        m, count = len(found.matches), int(found.matches[query])
+        plan = plans.of(count)
         parameters = DeviceParameters(self.name, m, plan.shortlist)
         label = f"{plan.label} on {self.name}"
-        told = Plan(label, label, parameters, plan.predicted_ns / m, 0, "least predicted cost")
+        batch_ns = 0.0 if self._costs is None else self._costs.batch_ns
+        predicted = batch_ns / m + plan.predicted_ns(count)
+        told = Plan(label, label, parameters, predicted, 0, "least predicted cost")
         work = found.answers.work[query : query + 1]
-        return Trace(segment.n, int(matches[query]), told, None, None, None, took // m, work)
+        return Trace(segment.n, count, told, None, None, None, took // m, work)
 
     def _measured(self, snapshot: Snapshot) -> DeviceCosts:
         """The costs, measured on the largest segment when they are first asked for."""
@@ -228,21 +239,27 @@ class DeviceSearch:
         k = min(MEASURED_K, segment.n)
         options = Options()
 
-        def taken(m: int, bound: Any, plan: DevicePlan) -> float:
-            return fastest(lambda: self._search(segment, [bound], queries[:m], k, plan))
+        def taken(bound: Sequence[Any], m: int, plan: DevicePlan) -> float:
+            return fastest(lambda: self._search(segment, bound, queries[:m], k, only(plan)))
 
         full = DevicePlan(0)
-        batch_ns = taken(1, NOTHING, full)
-        row_ns = max(taken(1, EVERYTHING, full) - batch_ns, 1.0) / segment.n
-        costs = DeviceCosts(batch_ns, row_ns, math.inf, 0.0)
-        walked = choose(segment, costs, MANY, segment.rows, k, options)
-        scan = walked._replace(walk=None)
-        shared_ns = max(taken(MANY, EVERYTHING, scan) - batch_ns, 1.0) / segment.n / MANY
+        batch_ns = taken([NOTHING], 1, full)
+
+        def each(bound: Sequence[Any], m: int, plan: DevicePlan) -> float:
+            """Nanoseconds of a query, without those of a batch."""
+            return max(taken(bound, m, plan) - batch_ns, 1.0) / m
+
+        row_ns = each([EVERYTHING], 1, full) / segment.n
+        costs = DeviceCosts(batch_ns, row_ns, math.inf, math.inf, 0.0)
+        walks = choose(segment, costs, [EVERYTHING], k, options)
+        shared_ns = each([EVERYTHING], MANY, walks.scan) / segment.n
+        own_ns = each([EVERYTHING] * MANY, MANY, walks.scan) / segment.n
+        costs = costs._replace(shared_ns=shared_ns, own_ns=own_ns, code_ns=math.inf)
+        walked = walks.of(segment.n)
         if walked.walk is None:
-            return costs._replace(shared_ns=shared_ns, code_ns=math.inf)
-        codes = segment.plan(segment.rows, k, options.recall, only="graph").predicted_codes
-        walk_ns = max(taken(MANY, EVERYTHING, walked) - batch_ns, 1.0)
-        return costs._replace(shared_ns=shared_ns, code_ns=walk_ns / MANY / codes)
+            return costs
+        codes = segment.plan(segment.n, k, options.recall, only="graph").predicted_codes
+        return costs._replace(code_ns=each([EVERYTHING], MANY, walked) / codes)
 
 
 def _nothing(m: int, k: int) -> Answers:

@@ -9,8 +9,9 @@ import numpy as np
 
 from fanns.attributes import RowContext
 from fanns.device.columns import DeviceColumns, upload
-from fanns.device.planning import DevicePlan
-from fanns.expressions import Constant, Node
+from fanns.device.lanes import Lane
+from fanns.device.planning import DevicePlan, Plans, passes_all
+from fanns.expressions import Node
 from fanns.kernels import bitset_cuda
 from fanns.kernels.distance import METRICS
 from fanns.kernels.graph_search_cuda import search_graph, search_graph_bytes
@@ -18,12 +19,18 @@ from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
 from fanns.kernels.scan import EXHAUSTED, WORDS
 from fanns.kernels.scan_cuda import scan_codes, scan_codes_bytes, scan_exact, scan_exact_bytes
+from fanns.kernels.turns_cuda import add_work, assign_plans, fall_back
 from fanns.paths import Answers
 from fanns.paths.graph import GraphParameters
+from fanns.reduction import Projected
 from fanns.segment import Segment
 from fanns.selection import word_count
 
-EVERYTHING, NOTHING = Constant(True), Constant(False)
+SCANNED = 0
+"""The number of the plan that scans: the first of `Plans`."""
+
+ANSWER_BYTES = 160
+"""Of a query: its counts, status and work, twice, and its plan."""
 
 TIMES = 4
 """Bitmaps that counting and scanning borrow beside a query's own, at most, in its own size."""
@@ -75,7 +82,6 @@ class DeviceSegment:
         self.columns = DeviceColumns(segment.attributes, context)
         self._metric = METRICS[segment.metric]
         self._rows: _Rows | None = None
-        self._nothing: _Nothing | None = None
 
     def needed(self) -> dict[str, int]:
         """Bytes that must be on the device, by part."""
@@ -121,72 +127,90 @@ class DeviceSegment:
         nothing = (np.zeros(shape, kind) for shape, kind in (*shapes, (0, np.int64)))
         self._nothing = _Nothing(*(cuda.to_device(array) for array in nothing))
 
-    def batch(self, k: int, plan: DevicePlan, workspace: Workspace) -> int:
+    def _held(self) -> _Rows:
+        if self._rows is None:
+            raise ValueError("the segment was not moved to the device")
+        return self._rows
+
+    def batch(self, k: int, plans: Plans, workspace: Workspace) -> int:
         """Queries that a workspace has room for at a time, at least 1."""
-        n, width, shortlist = self.segment.n, self.segment.codes.width, plan.shortlist
-        one = (1, word_count(n)), np.uint64
-        if plan.walk is not None:
-            scan = search_graph_bytes(1, k, shortlist, width, workspace)
-        elif shortlist:
-            scan = scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
-        else:
-            scan = scan_exact_bytes(1, k, n, False, workspace)
-        answers = 12 * k + 64
-        each = TIMES * bytes_of(one) + scan + answers + 4 * self.segment.vectors.d
+        n = self.segment.n
+        answers = 12 * k + ANSWER_BYTES
+        bitmaps = TIMES * bytes_of(((1, word_count(n)), np.uint64))
+        borrowed = max(self._borrowed(k, plan, workspace) for plan in plans.plans)
+        each = bitmaps + borrowed + answers + 4 * self.segment.vectors.d
         return int(max(1, (workspace.nbytes - 64 * ALIGNMENT) // each))
 
-    def search(
-        self,
-        filters: Sequence[Node],
-        queries: Array,
-        k: int,
-        plan: DevicePlan,
-        workspace: Workspace,
-    ) -> Found:
-        """The k nearest rows that pass for each query float32[m, d] of the caller's.
+    def _borrowed(self, k: int, plan: DevicePlan, workspace: Workspace) -> int:
+        """Bytes that a plan takes for one query while it runs."""
+        n, width, shortlist = self.segment.n, self.segment.codes.width, plan.shortlist
+        if plan.walk is not None:
+            return search_graph_bytes(1, k, shortlist, width, workspace)
+        if shortlist:
+            return scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
+        return scan_exact_bytes(1, k, n, False, workspace)
 
-        `filters`: one for each query, or one for all. Nothing waits for the device before the
-        answers come back, in one copy; queries whose walk gave up are then scanned for.
+    def begin(
+        self, filters: Sequence[Node], queries: Array, k: int, plans: Plans, lane: Lane
+    ) -> Pending | None:
+        """Put a search for the k nearest rows that pass on a lane's stream, and do not wait.
+
+        `filters`: one for each query float32[m, d] of the caller's, or one for all. None where the
+        bitmaps of so many filters do not fit the lane's workspace.
         """
-        segment, m = self.segment, len(queries)
-        if self._rows is None or self._nothing is None:
-            raise ValueError("the segment was not moved to the device")
+        segment, workspace, m = self.segment, lane.workspace, len(queries)
         projected = segment.project(queries)
         inside = queries if projected is None else projected.queries
         programs = self.columns.programs(filters, segment.live)
-        if len(filters) > 1 and 2 * self.columns.scratch_bytes(programs) > workspace.nbytes:
-            half = m // 2  # filters of many values, or many bitmaps, take more than `batch` allows
-            parts = (slice(0, half), slice(half, m))
-            some = [self.search(filters[p], queries[p], k, plan, workspace) for p in parts]
-            return joined(some)
+        if 2 * self.columns.scratch_bytes(programs) > workspace.nbytes:
+            if len(filters) > 1:
+                return None  # filters of many values, or many bitmaps, take more than `batch` tells
+            programs = self.columns.selected(filters[0], segment.live)
         with workspace.frame():
             places = _places(m, k, len(filters), workspace)
             words = self.columns.bitmaps(programs, workspace)
             bitset_cuda.count(words, places.matches, workspace)
             asked = upload(np.ascontiguousarray(inside), workspace)
-            if plan.walk is None:
-                self._scan(asked, words, plan.shortlist, places, workspace)
+            rows = _Passing(words, places.matches, passes_all(segment, filters))
+            if len(plans.plans) == 1:
+                self._scan(asked, rows, plans.scan, places.answers, workspace)
             else:
-                everything = segment.live is None and list(filters) == [EVERYTHING]
-                given = self._nothing[2:] if everything else (words, places.matches)
-                self._walk(asked, *given, plan.walk, places, workspace)
-            found = places.fetch(workspace)
-        answers = found.answers if projected is None else segment.restore(projected, found.answers)
-        found = Found(answers, np.broadcast_to(found.matches, (m,)))
-        return self._scanned_on(found, filters, queries, k, plan, workspace)
+                self._each_by_its_plan(asked, rows, plans, places.answers, workspace)
+            landing = lane.fetch(places.whole)
+        return Pending(self, lane, landing, places.shapes, projected, m)
+
+    def _each_by_its_plan(
+        self, queries: Any, rows: _Passing, plans: Plans, answers: Answers, workspace: Workspace
+    ) -> None:
+        """Put all plans on the stream, each for the queries whose count it is for.
+
+        Walks are first: what they give up is then scanned for, with the others.
+        """
+        m = len(answers.found)
+        chosen, work = workspace.take((m,), np.int8), workspace.take((m, 4), np.int64)
+        least = upload(np.array(plans.least, np.int64), workspace)
+        assign_plans(rows.counts, least, chosen, answers.work, workspace)
+        for number, plan in enumerate(plans.plans):
+            if plan.walk is not None:
+                with workspace.only(chosen, number):
+                    self._walk(queries, rows, plan.walk, answers, workspace)
+        fall_back(answers.status, EXHAUSTED, SCANNED, chosen, workspace)
+        with workspace.only(chosen, SCANNED):
+            scanned = answers._replace(work=work)
+            self._scan(queries, rows, plans.scan, scanned, workspace)
+        add_work(chosen, SCANNED, work, answers.work, workspace)
 
     def _scan(
-        self, queries: Any, words: Any, shortlist: int, places: _Places, workspace: Workspace
+        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
     ) -> None:
         """Put the scan of the rows that pass on the stream."""
-        assert self._rows is not None and self._nothing is not None
-        vectors, norms, ties, codes, _ = self._rows
+        vectors, norms, ties, codes, _ = self._held()
         lists = (self._nothing.rows, self._nothing.offsets)
-        rows = (self.segment.n, vectors, norms, self._metric, ties)
-        given: Any = (queries, WORDS, *lists, words, *rows)
-        rest: Any = (*places.answers, workspace)
-        if shortlist:
-            coded: Any = (*codes, shortlist)
+        held = (self.segment.n, vectors, norms, self._metric, ties)
+        given: Any = (queries, WORDS, *lists, rows.words, *held)
+        rest: Any = (*answers, workspace)
+        if plan.shortlist:
+            coded: Any = (*codes, plan.shortlist)
             scan_codes(*given, *coded, *rest)
         else:
             scan_exact(*given, *rest)
@@ -194,40 +218,48 @@ class DeviceSegment:
     def _walk(
         self,
         queries: Any,
-        words: Any,
-        counts: Any,
+        rows: _Passing,
         walk: GraphParameters,
-        places: _Places,
+        answers: Answers,
         workspace: Workspace,
     ) -> None:
         """Put a walk among the rows that pass on the stream."""
-        assert self._rows is not None
-        vectors, norms, ties, codes, graph = self._rows
-        given: Any = (queries, words, counts, *graph, *codes, vectors, norms, self._metric)
+        vectors, norms, ties, codes, graph = self._held()
+        nothing = self._nothing
+        passing: Any = (nothing.words, nothing.counts) if rows.everything else rows[:2]
+        given: Any = (queries, *passing, *graph, *codes, vectors, norms, self._metric)
         settings = (walk.mode, walk.ef, walk.rerank, walk.gap, walk.walk_limit)
-        rest: Any = (ties, *settings, *places.answers, workspace)
+        rest: Any = (ties, *settings, *answers, workspace)
         search_graph(*given, *rest)
 
-    def _scanned_on(
-        self,
-        found: Found,
-        filters: Sequence[Node],
-        queries: Array,
-        k: int,
-        plan: DevicePlan,
-        workspace: Workspace,
-    ) -> Found:
-        """What was found, with a scan for the queries whose walk gave up."""
-        ended = np.flatnonzero(found.answers.status == EXHAUSTED)
-        if plan.walk is None or not len(ended):
-            return found
-        some = filters if len(filters) == 1 else [filters[place] for place in ended.tolist()]
-        again = self.search(some, queries[ended], k, plan._replace(walk=None), workspace).answers
-        answers: Any = [np.array(part) for part in found.answers]
-        answers[-1][ended] += again.work
-        for part, other in zip(answers[:-1], again[:-1], strict=True):
-            part[ended] = other
-        return found._replace(answers=Answers(*answers))
+
+class Pending(NamedTuple):
+    """A search that was put on a stream: where its answers will stand."""
+
+    held: DeviceSegment
+    lane: Lane
+    landing: Array
+    shapes: Any
+    projected: Projected | None
+    m: int
+
+    def wait(self) -> Found:
+        """The answers, once the device has them."""
+        self.lane.wait()
+        # A copy: the lane's memory is for the next batch.
+        matches, *parts = (part.copy() for part in _cut(self.landing, self.shapes))
+        answers = Answers(*parts)
+        if self.projected is not None:
+            answers = self.held.segment.restore(self.projected, answers)
+        return Found(answers, np.broadcast_to(matches, (self.m,)))
+
+
+class _Passing(NamedTuple):
+    """The rows that pass: bitmaps uint64[s, w], their counts int64[s], or every row there is."""
+
+    words: DeviceArray
+    counts: DeviceArray
+    everything: bool
 
 
 class _Places(NamedTuple):
@@ -235,15 +267,8 @@ class _Places(NamedTuple):
 
     whole: DeviceArray
     matches: DeviceArray
-    answers: Any
+    answers: Answers
     shapes: Any
-
-    def fetch(self, workspace: Workspace) -> Found:
-        """Wait for the stream, and have all of them on the host."""
-        held = self.whole.copy_to_host(stream=workspace.stream)
-        _synchronise(workspace)
-        parts = _cut(held, self.shapes)
-        return Found(Answers(*parts[1:]), parts[0])
 
 
 def _places(m: int, k: int, filters: int, workspace: Workspace) -> _Places:
@@ -258,7 +283,7 @@ def _places(m: int, k: int, filters: int, workspace: Workspace) -> _Places:
     )
     whole = workspace.take((bytes_of(*shapes),), np.uint8)
     matches, *answers = _cut(whole, shapes)
-    return _Places(whole, matches, answers, shapes)
+    return _Places(whole, matches, Answers(*answers), shapes)
 
 
 def _cut(whole: Any, shapes: Any) -> list[Any]:
@@ -270,8 +295,3 @@ def _cut(whole: Any, shapes: Any) -> list[Any]:
         made.append(whole[start : start + used].view(kind).reshape(shape))
         start += size
     return made
-
-
-def _synchronise(workspace: Workspace) -> None:
-    if workspace.stream:
-        workspace.stream.synchronize()
