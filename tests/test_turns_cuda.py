@@ -56,8 +56,9 @@ def test_answers_of_other_plans_are_left_alone(one_filter: bool) -> None:
     rows: list[Any] = to_device(NO_ROWS, NO_OFFSETS, bitmaps(masks))
     held: list[Any] = to_device(vectors, np.zeros(n), ties)
     asked, own, *out = to_device(queries, plans, *empty)
+    given: list[Any] = [asked, WORDS, *rows, n, *held[:2], L2, held[2], *out, space]
     with space.only(own, 1):
-        scan_exact(asked, WORDS, *rows, n, held[0], held[1], L2, held[2], *out, space)
+        scan_exact(*given)
     answers, other = to_host(*out), plans != 1
     for array, before in zip(answers, empty, strict=True):
         assert np.array_equal(array[other], before[other], equal_nan=array.dtype == np.float64)
