@@ -27,8 +27,8 @@ def test_plans_are_for_counts_from_the_least_on(shared: bool) -> None:
     counts = np.array([7] if shared else [0, 1, 9, 10, 11, 500, 499, 10**12], np.int64)
     least = np.array([0, 10, 500], np.int64)
     plans, work = np.full(8, 9, np.int8), np.full((8, 4), 9, np.int64)
-    space, given = workspace(), to_device(counts, least, plans, work)
-    assign_plans(*given, space)
+    given = to_device(counts, least, plans, work)
+    assign_plans(given[0], given[1], given[2], given[3], workspace())
     expected = np.searchsorted(least, counts, "right") - 1
     made, none = to_host(*given[2:])
     assert np.array_equal(made, np.broadcast_to(expected, 8)) and not none.any()
