@@ -30,6 +30,11 @@ _ENGINES = {
     "qdrant-edge": "fanns.bench.engines.qdrant_edge_shard:QdrantEdge",
     "duckdb": "fanns.bench.engines.duckdb_table:DuckDB",
     "pgvector": "fanns.bench.engines.pgvector_server:PGVector",
+    "faiss-gpu-flat": "fanns.bench.engines.faiss_gpu:FaissGpuFlat",
+    "faiss-gpu-ivf": "fanns.bench.engines.faiss_gpu:FaissGpuIVF",
+    "faiss-gpu-ivfpq": "fanns.bench.engines.faiss_gpu:FaissGpuIVFPQ",
+    "cuvs-brute-force": "fanns.bench.engines.cuvs_index:CuvsBruteForce",
+    "cuvs-cagra": "fanns.bench.engines.cuvs_index:CuvsCagra",
     "slice": "fanns.bench.engines.oracles:Slice",
     "subindex": "fanns.bench.engines.oracles:SubIndex",
 }

@@ -41,6 +41,11 @@ _LOOKS = {
     "qdrant-edge": Look(_PURPLE, "hexagon", "dot"),
     "duckdb": Look(_ORANGE, "diamond-tall", "longdashdot"),
     "pgvector": Look(_GREEN, "hourglass", "dash"),
+    "faiss-gpu-flat": Look(GREY, "square-x-open", "solid"),
+    "faiss-gpu-ivf": Look(_SKY, "triangle-left-open", "solid"),
+    "faiss-gpu-ivfpq": Look(_BLUE, "triangle-up-open", "solid"),
+    "cuvs-brute-force": Look(GREY, "hexagram", "dashdot"),
+    "cuvs-cagra": Look(_GREEN, "hexagram-open", "solid"),
     "slice": Look(GREY, "circle-open", "dot"),
     "subindex": Look(GREY, "diamond-open", "dashdot"),
 }
