@@ -92,7 +92,7 @@ def _sum_shares(counts: Array, out: Array) -> None:
 
 
 @inner
-def _mask_of_range(place: Integer, start: Integer, stop: Integer) -> Any:
+def mask_of_range(place: Integer, start: Integer, stop: Integer) -> Any:
     """The bits of word `place` that stand for rows start <= r < stop."""
     low = min(max(start - place * WORD, 0), WORD)
     high = min(max(stop - place * WORD, 0), WORD)
@@ -106,7 +106,7 @@ def _count_ranges(words: Array, offsets: Array, counts: Array) -> None:
     if c < counts.shape[1]:
         start, stop, total = offsets[c], offsets[c + 1], 0
         for place in range(start // WORD, (stop + WORD - 1) // WORD):
-            mask = np.uint32(_mask_of_range(place, start, stop))
+            mask = np.uint32(mask_of_range(place, start, stop))
             total += cuda.popc(words[selection, place] & mask)
         counts[selection, c] = total
 
@@ -131,7 +131,7 @@ def _invert(words: Array, n: int, out: Array) -> None:
     """One word of one selection a thread."""
     place, selection = cuda.grid(1), cuda.blockIdx.y
     if place < out.shape[1]:
-        mask = np.uint32(_mask_of_range(place, 0, n))
+        mask = np.uint32(mask_of_range(place, 0, n))
         out[selection, place] = ~words[selection, place] & mask
 
 

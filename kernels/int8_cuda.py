@@ -116,6 +116,12 @@ def exact_key(metric: int, distance: float) -> float:
 
 
 @inner
+def proves(parameters: Array, limits: Array, metric: int, last: float, distance: float) -> Any:
+    """Whether no row with a key above `last` can be nearer than `distance`."""
+    return last - key_error(parameters, limits) > exact_key(metric, distance)
+
+
+@inner
 def _value(
     queries: Array, number: Integer, mean: Array, j: Integer, inverse: float, shift: float
 ) -> Any:

@@ -15,7 +15,7 @@ from numba import int32
 
 from fanns.kernels.exact_scan_cuda import scan_full, scan_full_bytes
 from fanns.kernels.int8 import PARAMETERS
-from fanns.kernels.int8_cuda import code_key, exact_key, key_error, pair_products, prepare_queries
+from fanns.kernels.int8_cuda import code_key, pair_products, prepare_queries, proves
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda, inner, kernel
 from fanns.kernels.masked_scan_cuda import (
@@ -28,7 +28,7 @@ from fanns.kernels.masked_scan_cuda import (
 )
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import APPROXIMATE, CODES, EXACT, FULL
-from fanns.kernels.selection_cuda import selection_of
+from fanns.kernels.selection_cuda import Selection, selection_of
 from fanns.kernels.turns_cuda import skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
@@ -61,6 +61,21 @@ def _compare_codes(rows_at_once: int) -> Any:
 
 
 _SCANNERS = {rows: scanner("codes", rows, _compare_codes(rows)) for rows in ROWS_AT_ONCE}
+
+
+def best_by_codes(
+    held: tuple[DeviceArray, ...],
+    selection: Selection,
+    ties: DeviceArray,
+    best: Answers,
+    workspace: Workspace,
+) -> None:
+    """The rows with the least keys, for prepared queries.
+
+    held: query codes int32[m, w / 4], codes int32[n, w / 4], scale, square, parameters; no `ties`
+    (int64[0]) order equal keys by row.
+    """
+    best_of(_SCANNERS, held, selection, ties, CODES, best, workspace)
 
 
 def scan_exact(
@@ -116,9 +131,8 @@ def _judge(
         compared = shortlist.work[number, CODES]
         exact = compared <= limit
         if not exact and answers.found[number] == k:
-            error = key_error(parameters[number], limits)
-            last = shortlist.distances[number, size - 1]
-            exact = last - error > exact_key(metric, answers.distances[number, k - 1])
+            last, worst = shortlist.distances[number, size - 1], answers.distances[number, k - 1]
+            exact = proves(parameters[number], limits, metric, last, worst)
         answers.status[number] = EXACT if exact else APPROXIMATE
         answers.work[number, CODES], answers.work[number, FULL] = compared, size
 
@@ -188,8 +202,7 @@ def scan_codes(
         prepare_queries(queries, metric, mean, code, parameters, workspace)
         quads = (code.view(np.int32), codes.view(np.int32))
         held = (*quads, scale, square, parameters)
-        no_ties = ties[:0]
-        best_of(_SCANNERS, held, selection, no_ties, CODES, best, workspace)
+        best_by_codes(held, selection, ties[:0], best, workspace)
         rerank(queries, vectors, norms, metric, best.rows, best.found, ties, *out, workspace)
         blocks = -(-m // workspace.threads)
         given = (shortlist, limits, metric, parameters, best, out)

@@ -17,8 +17,14 @@ from fanns.kernels.filter_program import AND, CODES, LISTS
 from fanns.kernels.graph_answer import ONE_HOP, TWO_HOP
 from fanns.kernels.jit_cuda import SIMULATED, Workspace
 from fanns.kernels.turns_cuda import add_work, assign_plans, fall_back
+from fanns.paths.clusters import ClusterParameters
 from fanns.vectors import DenseVectors
-from tests import test_codes_cuda, test_graph_search_cuda, test_scan_cuda
+from tests import (
+    test_codes_cuda,
+    test_graph_search_cuda,
+    test_scan_clusters_cuda,
+    test_scan_cuda,
+)
 from tests.cuda_helpers import bitmaps, to_device, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,11 +81,14 @@ def run_everything() -> None:
     for mode in (ONE_HOP, TWO_HOP):
         graph = test_graph_search_cuda.graph(L2)
         test_graph_search_cuda.on_device(graph, L2, None, mode)
-    words, rows, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
+    rows = test_scan_clusters_cuda.HELD[L2]
+    parameters = ClusterParameters((9.0, 5.0), 9.0, 8)
+    test_scan_clusters_cuda.on_device(rows, rows.array[:1], None, parameters, 2)
+    words, listed, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
     space = workspace()
     bitset_cuda.count(words, out, space)
-    bitset_cuda.rows_of_words(words, rows, out, space)
-    bitset_cuda.set_rows(rows, out, words, space)
+    bitset_cuda.rows_of_words(words, listed, out, space)
+    bitset_cuda.set_rows(listed, out, words, space)
     bitset_cuda.combine(words, words, bitset.AND, words, space)
     bitset_cuda.invert(words, 40, words, space)
     (counts,) = to_device(np.empty((1, 1), np.int64))
