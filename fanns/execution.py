@@ -147,6 +147,17 @@ def merged(
     return [_merge(segments, parts, i, k) for i in range(m)]
 
 
+def merged_one(
+    segments: Sequence[Segment], parts: list[tuple[int, Answers]], i: int, k: int
+) -> Answer:
+    """The same for query i alone."""
+    if len(parts) != 1:
+        return _merge(segments, parts, i, k)
+    number, found = parts[0]
+    some: Any = (part[i : i + 1] for part in found)
+    return _single(number, Answers(*some))[0]
+
+
 def predicted_ns(segment: Segment, selection: Selection, k: int, options: Options) -> float:
     """What the planner's choice for one query should take, nanoseconds of one thread."""
     wanted = min(k, selection.count)

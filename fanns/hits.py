@@ -287,3 +287,25 @@ class BatchHits(Sequence[Hits]):
         counts = {status: self.statuses.count(status) for status in STATUSES}
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return f"<BatchHits: {len(self)} queries, {int(self.offsets[-1])} hits; {told}>"
+
+
+class LazyBatch(BatchHits):
+    """See `BatchHits`; the hits of a query are made when they are first asked for.
+
+    `sizes` int64[m] tells how many there are; `make` gives the hits of a query.
+    """
+
+    def __init__(self, sizes: np.ndarray, make: Callable[[int], Hits]) -> None:
+        self._make = make
+        self._made: dict[int, Hits] = {}
+        self.offsets = np.zeros(len(sizes) + 1, np.int64)
+        np.cumsum(sizes, out=self.offsets[1:])
+
+    def _hits(self, i: int) -> Hits:
+        made = self._made.get(i)
+        if made is None:
+            made = self._made.setdefault(i, self._make(i))
+        return made
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,9 @@ from fanns.streaming import build_streamed, prepare_rows
 from fanns.transforms import NONE, Transform, Transforms
 from fanns.tuning import TuneReport, tune
 from fanns.vectors import accept_queries
+
+if TYPE_CHECKING:
+    from fanns.device.answers import DeviceAnswers
 
 Progress = Callable[[str, int, int], None]
 PLAIN = (0, 1)  # no offset, groups of one
@@ -594,8 +597,16 @@ class Index(Mutable):
                 return batch
         names = self._known(columns)
         parts = self._answers(queries, single, k + offset, where, params, nulls, options)
-        hits = [self._hits(part, offset, radius, names, note, query) for query, part, note in parts]
-        return hits[0] if single else BatchHits(hits)
+
+        def hits(place: int) -> Hits:
+            query, part, note = parts[place]
+            return self._hits(part, offset, radius, names, note, query)
+
+        if single:
+            return hits(0)
+        if radius is None and not isinstance(parts, list):
+            return parts.batch(offset, self._source, hits)
+        return BatchHits([hits(place) for place in range(len(queries))])
 
     def _answers(
         self,
@@ -606,7 +617,7 @@ class Index(Mutable):
         params: Mapping[str, Any] | None,
         nulls: str | None,
         options: Options,
-    ) -> list[tuple[int, Answer, Note]]:
+    ) -> list[tuple[int, Answer, Note]] | DeviceAnswers:
         snapshot, device, told = self._snapshot, self._device, None
         k = min(k, snapshot.rows)
         each = filters_of(where, params, single, len(queries))
@@ -615,9 +626,7 @@ class Index(Mutable):
         if device is not None:
             told = device.left_to_cpu(snapshot, filters, len(queries), k, options)
             if told is None:
-                found: list[tuple[int, Answer, Note]] = device.search(
-                    snapshot, filters, queries, k, options
-                )
+                found: DeviceAnswers = device.search(snapshot, filters, queries, k, options)
                 return found
         if each is None:
             return self._answer_all(snapshot, queries, k, filters[0], options, told)

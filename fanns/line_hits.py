@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fanns.execution import FIRST
-from fanns.hits import STATUSES, BatchHits, Hits, RowSource
+from fanns.hits import STATUSES, Hits, LazyBatch, RowSource
 
 if TYPE_CHECKING:
     from fanns.explanation import Explanation
@@ -80,11 +80,9 @@ class LineHits(Hits):
         return told
 
 
-class LineBatch(BatchHits):
-    """See `BatchHits`; the hits of a query are made when they are first asked for.
-
-    `lines` int64[m, 3 width + WORDS] and `told` int64[m] are those of `many_lists`; `keyed`: ties
-    are the ids; `make` gives the hits of a query.
+class LineBatch(LazyBatch):
+    """See `LazyBatch`; `lines` int64[m, 3 width + WORDS] and `told` int64[m] are those of
+    `many_lists`; `keyed`: ties are the ids.
     """
 
     def __init__(
@@ -95,22 +93,13 @@ class LineBatch(BatchHits):
         keyed: bool,
         make: Callable[[int], LineHits],
     ) -> None:
+        sizes = told >> 2
+        super().__init__(sizes, make)
         self._lines = lines
         self._told = told
         self._width = width
         self._keyed = keyed
-        self._make = make
-        self._made: dict[int, Hits] = {}
-        sizes = told >> 2
-        self.offsets = np.zeros(len(told) + 1, np.int64)
-        np.cumsum(sizes, out=self.offsets[1:])
         self._filled = np.arange(width) < sizes[:, None]
-
-    def _hits(self, i: int) -> Hits:
-        made = self._made.get(i)
-        if made is None:
-            made = self._made.setdefault(i, self._make(i))
-        return made
 
     @property
     def ids(self) -> Any:
@@ -124,6 +113,3 @@ class LineBatch(BatchHits):
     @property
     def statuses(self) -> list[str]:
         return [STATUSES[code & 3] for code in self._told.tolist()]
-
-    def __len__(self) -> int:
-        return len(self._told)

@@ -274,6 +274,27 @@ def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.Monk
     assert not index.search(query, where="year > 1995").explain().notes
 
 
+def test_batches_are_cut_up_when_asked_for(tmp_path: Path) -> None:
+    fanns.Index.build(table(70), id="id", metric="l2", path=tmp_path / "i.fanns").close()
+    queries = np.random.default_rng(2).normal(size=(3, D)).astype(np.float32)
+    with fanns.open(tmp_path / "i.fanns", mode="w", merge="manual") as index:
+        for more in (None, table(20, seed=1, first=500)):
+            if more is not None:
+                index.add(more)
+            wheres = ["year >= 1990", "number = 17", "year = 1800"]
+            asked: Any = {"where": wheres, "offset": 2, "exact": True}
+            expected = index.to("cpu").search(queries, 5, **asked)
+            batch = index.to("cuda").search(queries, 5, **asked)
+            assert len(batch) == 3 and batch.offsets.tolist() == expected.offsets.tolist()
+            assert batch.statuses == expected.statuses
+            assert np.array_equal(batch.ids, expected.ids)
+            np.testing.assert_allclose(batch.distances, expected.distances, rtol=1e-12)
+            assert batch.to_arrow(["year"]).equals(expected.to_arrow(["year"]))
+            assert batch[0] is batch[0] and [len(one) for one in batch[:2]] == [5, 0]
+            near = index.search(queries, 5, wheres, exact=True, radius=1.0)
+            assert [len(one) for one in near] == [0, 0, 0]
+
+
 def test_batches_larger_than_the_workspace_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     index = fanns.Index.build(table(40), metric="l2")
     queries = np.random.default_rng(3).normal(size=(9, D)).astype(np.float32)

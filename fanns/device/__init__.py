@@ -7,7 +7,8 @@ lanes        streams that take turns, each with memory of its own for batches
 segment      one segment there: batches of queries, each under its own bitmap
 costs        what a search there costs, measured once
 planning     how many passing rows are scanned, and for how many the graph is walked
-searching    an index there: filters, plans, segments, merged answers
+searching    an index there: filters, plans, segments
+answers      what a batch answered, cut up into hits when they are asked for
 
 Nothing here is imported before a device is asked for.
 """

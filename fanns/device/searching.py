@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Sequence
 from threading import Lock
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fanns.device.answers import Asked, DeviceAnswers, Ran
 from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.lanes import LANES, Lane
@@ -26,14 +27,12 @@ from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, only
 from fanns.device.residency import budget_of, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.errors import InputError
-from fanns.execution import Answer, Options, Trace, merged, predicted_ns
+from fanns.execution import Options, predicted_ns
 from fanns.expressions import Constant
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.memory_limit import spelled
 from fanns.paths import Answers
-from fanns.planner import Plan
 from fanns.prepared import Prepared, Snapshot
-from fanns.requests import Note
 from fanns.segment import Segment
 
 FEW = 8
@@ -42,16 +41,6 @@ FEW = 8
 MEASURED_K = 10
 
 NOTHING = Constant(False)
-
-
-class DeviceParameters(NamedTuple):
-    """What a search went by: the device, the queries of its batch, and rows in full precision after
-    the codes of all (0: all in full precision).
-    """
-
-    device: str
-    batch: int
-    rerank: int
 
 
 class DeviceSearch:
@@ -152,15 +141,14 @@ class DeviceSearch:
         queries: np.ndarray,
         k: int,
         options: Options,
-    ) -> list[tuple[int, Answer, Note]]:
+    ) -> DeviceAnswers:
         """The k nearest passing rows of each query float32[m, d], and what `explain` needs of it.
 
         `filters`: one for each query, or one for all.
         """
         begun = perf_counter_ns()
         bound = [ready.bound for ready in filters]
-        parts: list[tuple[int, Answers]] = []
-        ran: list[tuple[Segment, Found, int, Plans]] = []
+        ran: list[Ran] = []
         with self._lock:
             costs = self._measured(snapshot)
             self._see(snapshot)
@@ -169,19 +157,10 @@ class DeviceSearch:
                 started = perf_counter_ns()
                 plans = choose(segment, costs, bound, k, options)
                 found = self._search(segment, bound, queries, min(k, segment.n), plans)
-                ran.append((segment, found, perf_counter_ns() - started, plans))
-                parts.append((number, found.answers))
-        answers = merged(snapshot.segments, parts, len(queries), k)
+                ran.append(Ran(segment, number, found, perf_counter_ns() - started, plans))
         took = perf_counter_ns() - begun
-        for place, ready in enumerate(filters):
-            ready.matches = sum(int(found.matches[place]) for _, found, _, _ in ran)
-        out = []
-        for place, part in enumerate(answers):
-            ready = filters[place if len(filters) > 1 else 0]
-            traces = [self._trace(*one, place) for one in ran]
-            note = Note(snapshot, ready, k, options, 0, took, traces)
-            out.append((0, part, note))
-        return out
+        asked = Asked(snapshot, filters, k, options, self.name, costs.batch_ns, took)
+        return DeviceAnswers(asked, ran, len(queries))
 
     def _search(
         self, segment: Segment, bound: Sequence[Any], queries: np.ndarray, k: int, plans: Plans
@@ -211,18 +190,6 @@ class DeviceSearch:
                 under_way.append(begun)
         made += [begun.wait() for begun in under_way]
         return made[0] if len(made) == 1 else joined(made)
-
-    def _trace(self, segment: Segment, found: Found, took: int, plans: Plans, query: int) -> Trace:
-        """What ran on one segment for one query of a batch."""
-        m, count = len(found.matches), int(found.matches[query])
-        plan = plans.of(count)
-        parameters = DeviceParameters(self.name, m, plan.shortlist)
-        label = f"{plan.label} on {self.name}"
-        batch_ns = 0.0 if self._costs is None else self._costs.batch_ns
-        predicted = batch_ns / m + plan.predicted_ns(count)
-        told = Plan(label, label, parameters, predicted, 0, "least predicted cost")
-        work = found.answers.work[query : query + 1]
-        return Trace(segment.n, count, told, None, None, None, took // m, work)
 
     def _measured(self, snapshot: Snapshot) -> DeviceCosts:
         """The costs, measured on the largest segment when they are first asked for."""
