@@ -192,7 +192,9 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fanns.segment_building.MIN_ROWS", 100)
     index = fanns.Index.build(table(N), metric="l2").to("cuda")
     index.search(np.ones(D, np.float32))
-    assert all(0.0 < value < float("inf") for value in index._device._costs)
+    costs = index._device._costs
+    assert costs.near_ns == float("inf")  # the clusters of so few rows are not calibrated
+    assert all(0.0 < value < float("inf") for value in costs._replace(near_ns=1.0))
 
 
 def test_segments_changes_and_deletes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,8 +16,9 @@ MANY = 64
 class DeviceCosts(NamedTuple):
     """Nanoseconds: of a batch, from the call to its answers; of a row compared in full precision
     for one query; of a code for each of many queries that share a selection, and of many that have
-    one each; of a code that a walk compares, for each of many queries (infinite where there is no
-    graph).
+    one each; of a code that a walk compares, for each of many queries; of choosing the rows of
+    the nearest clusters, for each of many queries (infinite where there is no graph, or clusters
+    are not calibrated).
     """
 
     batch_ns: float
@@ -24,6 +26,7 @@ class DeviceCosts(NamedTuple):
     shared_ns: float
     own_ns: float
     code_ns: float
+    near_ns: float = math.inf
 
     def predicted(self, rows: float) -> float:
         """Nanoseconds of a batch whose queries compare so many rows in all."""

@@ -1,8 +1,10 @@
-"""How a batch goes over a segment on the device: for how many passing rows a scan or which walk.
+"""How a batch goes over a segment on the device: for how many passing rows which way is taken.
 
-The CPU's calibration says which walk reaches a recall target, and with how many codes; what codes
-cost is the device's own. How many rows pass is counted there and nobody waits for it: `choose` says
-beforehand which plan serves which counts, and the device looks up the plan of each query.
+There are scans of all rows that pass, scans of those in the nearest clusters, and walks. The CPU's
+calibration says which walk reaches a recall target, with how many codes, and how many rows of
+clusters do; what codes cost is the device's own. How many rows pass is counted there and nobody
+waits for it: `choose` says beforehand which plan serves which counts, and the device looks up the
+plan of each query.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fanns.calibration.model import RATES, ClusterModel
 from fanns.device.costs import DeviceCosts
 from fanns.execution import Options
 from fanns.expressions import Constant, Node
+from fanns.kernels.cluster_rows_cuda import MOST_CLUSTERS
 from fanns.kernels.graph_answer import ONE_HOP
 from fanns.kernels.graph_walk_cuda import fits
 from fanns.kernels.jit_cuda import BLOCK
 from fanns.kernels.masked_scan_cuda import MOST
+from fanns.paths.clusters import DENSE_SHARE
 from fanns.paths.graph import GraphParameters
-from fanns.planner import scan_plan
+from fanns.planner import FOLLOWED, scan_plan
 from fanns.segment import Segment
 
 EVERYTHING = Constant(True)
@@ -34,24 +39,42 @@ MOST_QUEUED = 160
 STEP = 2.0
 """Between the counts that walks are looked up for."""
 
+MOST_ROWS = 1 << 16
+"""The most rows that are listed for a query of the clusters path, 4 bytes each."""
+
 MOST_WALKS = 6
 """Walks that a batch may choose from: each is launched, a few kernels, whether any query takes it
 or not."""
 
 
+class NearRows(NamedTuple):
+    """How many passing rows of the nearest clusters are enough (`cluster_rows_cuda.Enough`).
+
+    near[i] where the rows seen so far pass at a rate of 2^-i, far[i] where all rows do and the
+    filter avoids the query. At most `most` rows are taken for a query.
+    """
+
+    near: tuple[float, ...]
+    far: tuple[float, ...]
+    most: int
+
+
 class DevicePlan(NamedTuple):
     """`shortlist`: rows in full precision after codes, 0 for all rows that pass in full precision.
-    `walk`: how to walk the graph, None for a scan. What a query costs: `query_ns`, and `row_ns` for
-    each row that passes.
+    `walk`: how to walk the graph; `near`: which rows of the nearest clusters to scan; neither: all
+    that pass. What a query costs: `query_ns`, and `row_ns` for each row that passes.
     """
 
     shortlist: int
     walk: GraphParameters | None = None
     query_ns: float = 0.0
     row_ns: float = 0.0
+    near: NearRows | None = None
 
     @property
     def label(self) -> str:
+        if self.near is not None:
+            return "clusters"
         return "scan" if self.walk is None else "graph"
 
     def predicted_ns(self, count: int) -> float:
@@ -59,13 +82,13 @@ class DevicePlan(NamedTuple):
         return self.query_ns + count * self.row_ns
 
 
-Walk = tuple[int, DevicePlan]
-"""A walk, and the least number of passing rows that it is for."""
+From = tuple[int, DevicePlan]
+"""A plan, and the least number of passing rows that it is for."""
 
 
 class Plans(NamedTuple):
-    """The plans of a batch, those of walks behind the scan: plans[i] is for counts from least[i] up
-    to the next one. The scan is first, and what walks give up falls back to it.
+    """The plans of a batch: plans[i] is for counts from least[i] up to the next one. The scan of
+    all that passes is first, and what the others give up falls back to it.
     """
 
     plans: tuple[DevicePlan, ...]
@@ -105,31 +128,50 @@ def choose(
     shortlist = rerank if k <= rerank <= MOST else 0
     code_ns = costs.shared_ns if len(filters) == 1 else costs.own_ns
     scan = DevicePlan(shortlist, None, row_ns=code_ns if shortlist else costs.row_ns)
-    walks: list[Walk] = []
+    others: list[From] = []
     unfiltered = passes_all(segment, filters)
     for least in [segment.n] if unfiltered else _counts(segment.n):
-        walk = _walk(segment, costs, least, unfiltered, k, options.recall)
-        if walk is None or walk.query_ns >= scan.predicted_ns(least):
+        best = min(
+            (
+                plan
+                for plan in (
+                    _walk(segment, costs, least, unfiltered, k, options.recall),
+                    near_plan(segment, costs, least, k, options.recall),
+                )
+                if plan is not None
+            ),
+            key=lambda plan: plan.query_ns,
+            default=scan,
+        )
+        if best is scan or best.query_ns >= scan.predicted_ns(least):
             break
-        walks.append((least, walk))
-    walks = _fewer(walks)
-    return Plans((scan, *(walk for _, walk in walks)), (0, *(least for least, _ in walks)))
+        others.append((least, best))
+    others = _fewer(others)
+    return Plans((scan, *(plan for _, plan in others)), (0, *(least for least, _ in others)))
 
 
-def _fewer(walks: list[Walk]) -> list[Walk]:
-    """At most MOST_WALKS of walks from many rows to few; gives them from few to many.
+def _fewer(plans: list[From]) -> list[From]:
+    """At most MOST_WALKS walks of plans from many rows to few; gives them from few to many.
 
     Two neighbours become the one for fewer rows, which serves both and costs a little more: the
-    two of which that is the least.
+    two of which that is the least. Scans of clusters go by tables that are right for any count.
     """
-    kept = walks[::-1]
+    kept = plans[::-1]
     while len(kept) > 1:
-        spent = [few.query_ns - more.query_ns for (_, few), (_, more) in pairwise(kept)]
+        spent = [_spent(few, more) for (_, few), (_, more) in pairwise(kept)]
         place = int(np.argmin(spent))
-        if len(kept) <= MOST_WALKS and spent[place] > 0.0:
+        walks = sum(plan.walk is not None for _, plan in kept)
+        if spent[place] == math.inf or (walks <= MOST_WALKS and spent[place] > 0.0):
             break
         del kept[place + 1]
     return kept
+
+
+def _spent(few: DevicePlan, more: DevicePlan) -> float:
+    """Nanoseconds that a query for `more` costs in addition by the plan for few rows."""
+    if (few.near is None) != (more.near is None):
+        return math.inf
+    return 0.0 if few.near is not None else few.query_ns - more.query_ns
 
 
 def _counts(n: int) -> Iterator[int]:
@@ -157,3 +199,33 @@ def _walk(
     if not k <= walk.rerank <= walk.ef or not fits(one_hop, walk.ef, graph.links.shape[1], BLOCK):
         return None
     return DevicePlan(walk.rerank, walk, max(plan.predicted_codes, 1.0) * costs.code_ns)
+
+
+def near_plan(
+    segment: Segment, costs: DeviceCosts, count: int, k: int, recall: float
+) -> DevicePlan | None:
+    """The scan of the nearest clusters where so many rows pass, if it looks at a part of them."""
+    model, n = segment.calibration.clusters, segment.n
+    shortlist = segment.calibration.shortlist(k, recall)
+    if model is None or count == 0 or not k <= shortlist <= MOST:
+        return None
+    share, clusters = count / n, len(segment.centroids)
+    rows = model.near.at(share, k, recall)
+    if DENSE_SHARE <= share < 1.0:
+        rows *= FOLLOWED
+    rows += count / clusters  # the last cluster is taken whole
+    near = _near_rows(segment, model, k, recall)
+    if rows >= count or rows > near.most or rows * clusters > count * MOST_CLUSTERS:
+        return None
+    return DevicePlan(shortlist, query_ns=costs.near_ns + rows * costs.own_ns, near=near)
+
+
+def _near_rows(segment: Segment, model: ClusterModel, k: int, recall: float) -> NearRows:
+    """The tables of a recall target, and room for all that they ask for, within MOST_ROWS."""
+    near = [model.near.at(2.0**-i, k, recall) for i in range(RATES)]
+    # Few rows may pass near a query by chance: it must not get less than it had otherwise.
+    far = [max(a, model.far.at(2.0**-i, k, recall)) for i, a in enumerate(near)]
+    largest = int(np.diff(segment.centroids.bounds).max())
+    asked = max((a for a in (*near, *far) if a < math.inf), default=0.0)
+    most = min(math.ceil(asked) + largest, MOST_ROWS, segment.n)
+    return NearRows(tuple(near), tuple(far), most)

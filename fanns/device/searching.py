@@ -2,9 +2,10 @@
 
 Every row that passes is compared, at the speed of the device's memory: in full precision for exact
 answers, else by its int8 code, with a shortlist in full precision that mostly proves the answer
-exact; or the graph is walked, where that is predicted to be faster. What it cannot do (budgets of
-time or work, plans by name, more than MOST rows) is answered by the CPU's paths, as is what they
-are predicted to answer sooner; `explain` says where and why.
+exact; or only the rows of the nearest clusters are, or the graph is walked, where that is predicted
+to be faster. What it cannot do (budgets of time or work, plans by name, more than MOST rows) is
+answered by the CPU's paths, as is what they are predicted to answer sooner; `explain` says where
+and why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fanns.device.answers import Asked, DeviceAnswers, Ran
 from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.lanes import LANES, Lane
-from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, only
+from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, near_plan, only
 from fanns.device.residency import budget_of, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.errors import InputError
@@ -200,7 +201,7 @@ class DeviceSearch:
         return self._costs
 
     def _measure(self, segment: Segment) -> DeviceCosts:
-        """Time scans and walks of a segment; queries are rows of it."""
+        """Time what `choose` weighs on a segment; queries are rows of it."""
         rows = np.random.default_rng(0).integers(0, segment.n, MANY).astype(np.int32)
         queries = segment.originals(rows).astype(np.float32)
         k = min(MEASURED_K, segment.n)
@@ -222,6 +223,10 @@ class DeviceSearch:
         shared_ns = each([EVERYTHING], MANY, walks.scan) / segment.n
         own_ns = each([EVERYTHING] * MANY, MANY, walks.scan) / segment.n
         costs = costs._replace(shared_ns=shared_ns, own_ns=own_ns, code_ns=math.inf)
+        near = near_plan(segment, costs._replace(near_ns=0.0), segment.n, k, options.recall)
+        if near is not None:
+            choosing = each([EVERYTHING], MANY, near) - near.query_ns
+            costs = costs._replace(near_ns=max(choosing, 1.0))
         walked = walks.of(segment.n)
         if walked.walk is None:
             return costs

@@ -10,7 +10,7 @@ import numpy as np
 from fanns.attributes import RowContext
 from fanns.device.columns import DeviceColumns, upload
 from fanns.device.lanes import Lane
-from fanns.device.planning import DevicePlan, Plans, passes_all
+from fanns.device.planning import DevicePlan, NearRows, Plans, passes_all
 from fanns.expressions import Node
 from fanns.kernels import bitset_cuda
 from fanns.kernels.distance import METRICS
@@ -18,10 +18,19 @@ from fanns.kernels.graph_search_cuda import search_graph, search_graph_bytes
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
 from fanns.kernels.scan import EXHAUSTED, WORDS
+from fanns.kernels.scan_clusters_cuda import (
+    MOST_CLUSTERS,
+    Enough,
+    scan_clusters,
+    scan_clusters_bytes,
+)
 from fanns.kernels.scan_cuda import scan_codes, scan_codes_bytes, scan_exact, scan_exact_bytes
 from fanns.kernels.turns_cuda import add_work, assign_plans, fall_back
 from fanns.paths import Answers
+from fanns.paths.clusters import probed
 from fanns.paths.graph import GraphParameters
+from fanns.paths.locality import FAR
+from fanns.planner import MOST as MOST_OF_PASSING
 from fanns.reduction import Projected
 from fanns.segment import Segment
 from fanns.selection import word_count
@@ -55,7 +64,8 @@ class _Rows(NamedTuple):
 
     vectors [n, d], norms float64[n], ties int64[n]; `codes`: the arrays of `Int8Codes`; `graph`:
     links int32[n, places], bounds int64[c + 1] of the clusters, their entry rows int32[c] and the
-    codes of these; empty where there is no graph.
+    codes of these; empty where there is no graph; `clusters`: bounds int64[c + 1], and codes, scale
+    and square of the centres.
     """
 
     vectors: DeviceArray
@@ -63,6 +73,7 @@ class _Rows(NamedTuple):
     ties: DeviceArray
     codes: tuple[DeviceArray, ...]
     graph: tuple[DeviceArray, ...]
+    clusters: tuple[DeviceArray, ...]
 
 
 class _Nothing(NamedTuple):
@@ -88,6 +99,7 @@ class DeviceSegment:
         own = 16 * self.segment.n
         codes = sum(array.nbytes for array in self._codes())
         parts = {"columns": self.columns.nbytes, "codes": codes, "ids and lengths": own}
+        parts["clusters"] = sum(array.nbytes for array in self._clusters())
         links = sum(array.nbytes for array in self._graph())
         return {**parts, "graph": links} if links else parts
 
@@ -102,6 +114,10 @@ class DeviceSegment:
         bounds = np.unique(np.asarray(self.segment.clusters.offsets, np.int64))
         near = (one[graph.entries] for one in (codes.codes, codes.scale, codes.square))
         return graph.links, bounds, graph.entries, *near
+
+    def _clusters(self) -> tuple[Array, ...]:
+        centroids = self.segment.centroids
+        return centroids.bounds, centroids.codes, centroids.scale, centroids.square
 
     @property
     def originals(self) -> int:
@@ -118,11 +134,11 @@ class DeviceSegment:
             held = cuda.mapped_array(vectors.vectors.shape, vectors.vectors.dtype)
             held[:] = vectors.vectors
         norms, ties = cuda.to_device(vectors.norms), cuda.to_device(self.segment.ids.ties)
-        codes, graph = (
+        parts = (
             tuple(cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
-            for arrays in (self._codes(), self._graph())
+            for arrays in (self._codes(), self._graph(), self._clusters())
         )
-        self._rows = _Rows(held, norms, ties, codes, graph)
+        self._rows = _Rows(held, norms, ties, *parts)
         shapes: tuple[tuple[Any, Any], ...] = ((0, np.int32), (1, np.int64), ((0, 0), np.uint64))
         nothing = (np.zeros(shape, kind) for shape, kind in (*shapes, (0, np.int64)))
         self._nothing = _Nothing(*(cuda.to_device(array) for array in nothing))
@@ -146,6 +162,8 @@ class DeviceSegment:
         n, width, shortlist = self.segment.n, self.segment.codes.width, plan.shortlist
         if plan.walk is not None:
             return search_graph_bytes(1, k, shortlist, width, workspace)
+        if plan.near is not None:
+            return scan_clusters_bytes(1, k, plan.near.most, width, shortlist, workspace)
         if shortlist:
             return scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
         return scan_exact_bytes(1, k, n, False, workspace)
@@ -173,7 +191,7 @@ class DeviceSegment:
             asked = upload(np.ascontiguousarray(inside), workspace)
             rows = _Passing(words, places.matches, passes_all(segment, filters))
             if len(plans.plans) == 1:
-                self._scan(asked, rows, plans.scan, places.answers, workspace)
+                self._run(asked, rows, plans.plans[0], places.answers, workspace)
             else:
                 self._each_by_its_plan(asked, rows, plans, places.answers, workspace)
             landing = lane.fetch(places.whole)
@@ -184,27 +202,38 @@ class DeviceSegment:
     ) -> None:
         """Put all plans on the stream, each for the queries whose count it is for.
 
-        Walks are first: what they give up is then scanned for, with the others.
+        The scan is last: what the others give up is then scanned for, with what is its own.
         """
         m = len(answers.found)
         chosen, work = workspace.take((m,), np.int8), workspace.take((m, 4), np.int64)
         least = upload(np.array(plans.least, np.int64), workspace)
         assign_plans(rows.counts, least, chosen, answers.work, workspace)
         for number, plan in enumerate(plans.plans):
-            if plan.walk is not None:
+            if number != SCANNED:
                 with workspace.only(chosen, number):
-                    self._walk(queries, rows, plan.walk, answers, workspace)
+                    self._run(queries, rows, plan, answers, workspace)
         fall_back(answers.status, EXHAUSTED, SCANNED, chosen, workspace)
         with workspace.only(chosen, SCANNED):
             scanned = answers._replace(work=work)
-            self._scan(queries, rows, plans.scan, scanned, workspace)
+            self._run(queries, rows, plans.scan, scanned, workspace)
         add_work(chosen, SCANNED, work, answers.work, workspace)
+
+    def _run(
+        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
+    ) -> None:
+        """Put one plan on the stream."""
+        if plan.walk is not None:
+            self._walk(queries, rows, plan.walk, answers, workspace)
+        elif plan.near is not None:
+            self._near(queries, rows, plan.near, plan.shortlist, answers, workspace)
+        else:
+            self._scan(queries, rows, plan, answers, workspace)
 
     def _scan(
         self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
     ) -> None:
         """Put the scan of the rows that pass on the stream."""
-        vectors, norms, ties, codes, _ = self._held()
+        vectors, norms, ties, codes, *_ = self._held()
         lists = (self._nothing.rows, self._nothing.offsets)
         held = (self.segment.n, vectors, norms, self._metric, ties)
         given: Any = (queries, WORDS, *lists, rows.words, *held)
@@ -224,13 +253,34 @@ class DeviceSegment:
         workspace: Workspace,
     ) -> None:
         """Put a walk among the rows that pass on the stream."""
-        vectors, norms, ties, codes, graph = self._held()
-        nothing = self._nothing
-        passing: Any = (nothing.words, nothing.counts) if rows.everything else rows[:2]
-        given: Any = (queries, *passing, *graph, *codes, vectors, norms, self._metric)
+        vectors, norms, ties, codes, graph, _ = self._held()
+        given: Any = (queries, *self._passing(rows), *graph, *codes, vectors, norms, self._metric)
         settings = (walk.mode, walk.ef, walk.rerank, walk.gap, walk.walk_limit)
         rest: Any = (ties, *settings, *answers, workspace)
         search_graph(*given, *rest)
+
+    def _near(
+        self,
+        queries: Any,
+        rows: _Passing,
+        near: NearRows,
+        shortlist: int,
+        answers: Answers,
+        workspace: Workspace,
+    ) -> None:
+        """Put a scan of the rows of the nearest clusters on the stream."""
+        vectors, norms, ties, codes, _, clusters = self._held()
+        tables = [upload(np.array(table), workspace) for table in (near.near, near.far)]
+        probe = probed(len(self.segment.centroids))
+        enough = Enough(tables[0], tables[1], FAR, probe, MOST_OF_PASSING)
+        given: Any = (queries, *self._passing(rows), vectors, norms, self._metric, ties, *codes)
+        rest: Any = (enough, MOST_CLUSTERS, near.most, shortlist, *answers, workspace)
+        scan_clusters(*given, *clusters, *rest)
+
+    def _passing(self, rows: _Passing) -> tuple[DeviceArray, DeviceArray]:
+        """Bitmaps and counts; none where every row passes."""
+        nothing = self._nothing
+        return (nothing.words, nothing.counts) if rows.everything else rows[:2]
 
 
 class Pending(NamedTuple):
