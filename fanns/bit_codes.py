@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fanns.codes import unit_rows
+from fanns.computing import Loops, loops_of
 from fanns.kernels.bit_encode import encode_bits
 from fanns.kernels.bits import estimate, record_words
 from fanns.kernels.distance import IP, L2
 from fanns.kernels.jit import Array, frozen
 from fanns.kernels.rotation import random_signs
-from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
 
-CHUNK = 1024
 LINE = 64  # bytes of a cache line, at which records start
 
 
@@ -58,21 +57,16 @@ class BitCodes:
         threads: int | None = 1,
         progress: Callable[[int], None] | None = None,
         bits: int = 1,
+        loops: Loops | None = None,
     ) -> BitCodes:
-        """Encode all rows, which stand in cluster order; the same records for any threads.
+        """Encode all rows, which stand in cluster order; the same records for any threads or loops.
 
         offsets int64[c + 1]: where clusters begin, none of them empty; centroids float32[c, d].
         """
         signs = frozen(random_signs(vectors.d, seed))
         records = _aligned(vectors.n, record_words(vectors.d, bits)[1])
-        factors = records.view(np.float32)
-        rows = (vectors.exact, vectors.norms, vectors.metric, frozen(mean), signs)
-        clusters = (frozen(offsets), frozen(centroids))
-
-        def task(start: int, stop: int) -> None:
-            encode_bits(*rows, bits, *clusters, start, stop, records, factors)
-
-        run_chunks(task, vectors.n, CHUNK, threads, progress)
+        around = (frozen(mean), signs, bits, offsets, centroids)
+        loops_of(loops, threads).encode_bits(vectors, *around, records, progress)
         arrays = {"records": records, "signs": signs}
         return cls(arrays, mean, vectors.metric, bits, offsets, centroids)
 

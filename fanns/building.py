@@ -22,7 +22,7 @@ from fanns.ranks import find_reduction
 from fanns.recipe_types import check_types
 from fanns.schema import ColumnType, Schema
 from fanns.segment import Segment
-from fanns.segment_building import Progress, SegmentData, build_segment
+from fanns.segment_building import Machine, Progress, SegmentData, build_segment
 from fanns.threads import available_threads
 from fanns.transforms import NONE, Transforms
 from fanns.vectors import accept_queries
@@ -329,11 +329,12 @@ def make_segment(
     progress: Progress | None,
     calibration: Calibration | None = None,
     most_clusters: int = MAX_CLUSTERS,
+    machine: Machine | None = None,
 ) -> Segment:
     """Build one segment by the recipe, calibrated on sample queries or stand-ins, or as given.
 
     Rows that nobody else needs come in a list of one, from which they are taken: then fewer copies
-    are held.
+    are held. `machine`: what the loops over all rows run on, by default the processor.
     """
     owned = isinstance(source, list)
     ingest = source.pop() if isinstance(source, list) else source
@@ -389,6 +390,7 @@ def make_segment(
         graphs=recipe.graphs,
         progress=progress,
         most_clusters=most_clusters,
+        machine=machine,
     )
 
 

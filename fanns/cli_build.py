@@ -118,6 +118,14 @@ CORRUPT = 3
     help="Of this process, such as 1GB: read and build piece by piece. The same command again goes "
     "on with a build that was interrupted.",
 )
+@click.option(
+    "--device",
+    default="cpu",
+    help='Where to cluster, encode and link rows: "cuda" for a GPU. The codes are the same.',
+)
+@click.option(
+    "--device-memory", metavar="SIZE", help="Of a GPU, such as 20GB. Default: 0.9 of what is free."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an index at the output.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
 @threads_option(None, "Threads of the build. Default: all cores.")
@@ -144,6 +152,8 @@ def build(
     vectors: Path | None,
     graph: bool,
     transforms: tuple[Path, ...],
+    device: str,
+    device_memory: str | None,
     **options: Any,
 ) -> None:
     """Build an index from Parquet files.
@@ -176,6 +186,7 @@ def build(
         return
     if output is None:
         raise click.UsageError("missing option -o: the directory of the new index")
+    options |= {"device": device, "device_memory": device_memory}
     sample = None if queries is None else np.atleast_2d(read_vectors(queries))
     started = time.perf_counter()
     try:
@@ -186,9 +197,10 @@ def build(
     except IndexExistsError as error:
         raise IndexExistsError(f"{output} exists; choose another path, or --overwrite") from error
     took = time.perf_counter() - started
-    held = index.info()["segments"][0]["vectors"]
+    segment = index.info()["segments"][0]
+    on = "" if segment["built_on"] == "cpu" else f" on {segment['built_on']}"
     say(
-        f"built {output}: {len(index):,} rows of {held} in {took:.1f} s; "
+        f"built {output}{on}: {len(index):,} rows of {segment['vectors']} in {took:.1f} s; "
         f"try: fanns info {shlex.quote(str(output))}",
         quiet,
     )

@@ -8,10 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fanns.computing import Loops, loops_of
 from fanns.kernels.distance import COSINE
-from fanns.kernels.int8 import encode
 from fanns.kernels.jit import Array, frozen
-from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
 
 ALIGNMENT = 64
@@ -58,8 +57,9 @@ class Int8Codes:
         vectors: DenseVectors,
         threads: int | None = 1,
         progress: Callable[[int], None] | None = None,
+        loops: Loops | None = None,
     ) -> Int8Codes:
-        """Encode all rows; the same codes for any number of threads."""
+        """Encode all rows; the same codes for any number of threads, and by any loops."""
         n, d = vectors.n, vectors.d
         width = -(-d // ALIGNMENT) * ALIGNMENT
         mean = frozen(_sample_mean(vectors))
@@ -70,22 +70,7 @@ class Int8Codes:
             "square": np.empty(n, np.float64),
             "error": np.empty(n, np.float32),
         }
-
-        def task(start: int, stop: int) -> None:
-            encode(
-                vectors.exact,
-                vectors.norms,
-                vectors.metric,
-                mean,
-                start,
-                stop,
-                arrays["codes"],
-                arrays["scale"],
-                arrays["square"],
-                arrays["error"],
-            )
-
-        run_chunks(task, n, CHUNK, threads, progress)
+        loops_of(loops, threads).encode(vectors, mean, arrays, progress)
         arrays["limits"] = code_limits(arrays["square"], arrays["error"], arrays["mean"])
         return cls(arrays, vectors.metric)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import perf_counter_ns
@@ -42,6 +43,7 @@ from fanns.quick_live import QuickLive
 from fanns.requests import Note, check_search, filters_of
 from fanns.schema import Schema
 from fanns.segment import Segment
+from fanns.segment_building import Machine
 from fanns.storage import Directory, check_durability
 from fanns.stores_base import NativeStore
 from fanns.streaming import build_streamed, prepare_rows
@@ -135,6 +137,8 @@ class Index(Mutable):
         graph: bool = False,
         transforms: Sequence[Transform] | Transforms | None = None,
         memory_limit: int | str | None = None,
+        device: str = "cpu",
+        device_memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Build an index over a table of vectors and attributes.
@@ -194,6 +198,12 @@ class Index(Mutable):
                 Each is kept once it is built: the same call again goes on with a build that was
                 interrupted, and until it is whole nobody can open it. Give it to `open` as well
                 when you write to such an index, so that merges keep to it.
+            device: "cuda" (or "cuda:1") clusters, encodes and links rows on a GPU. Codes and the
+                order of rows have the same bytes as without; the graph has other links. Attributes,
+                codebooks, graphs of columns, and whatever is added later are built on the CPU, and
+                the index that is returned searches there until `to` says otherwise.
+            device_memory: bytes of it to take at most, or a text such as "20GB"; without, nine
+                tenths of what is free. Rows that do not fit come in pieces.
             progress: called with (stage, done, total).
 
         Raises:
@@ -202,7 +212,12 @@ class Index(Mutable):
                 other data or options.
             IndexExistsError: something is at `path` and `overwrite` is False.
             IndexLockedError: another process builds at `path` in steps.
+            MissingDependencyError, DeviceError: no numba-cuda, no such device, or too little memory
+                there.
         """
+        if vectors is not None and device != "cpu":
+            raise InputError("device is for vectors that are written out, not for a store")
+        machine = _machine(device, device_memory)
         options: dict[str, Any] = {
             "vector": vector,
             "id": id,
@@ -236,12 +251,13 @@ class Index(Mutable):
             raise InputError("graph is for vectors=: other segments have a graph by their size")
         if memory_limit is not None:
             given = (data, options, path, overwrite, queries, memory_limit)
-            return cls.open(build_streamed(*given, progress))
+            return cls.open(build_streamed(*given, progress, machine))
 
         def prepared() -> tuple[Recipe, Ingest | list[Ingest], int | None]:
             return *prepare_rows(data, options, progress), None
 
-        return cls._made(prepared, queries, path, overwrite, progress)
+        make = partial(make_segment, machine=machine)
+        return cls._made(prepared, queries, path, overwrite, progress, make)
 
     @classmethod
     def _over(
@@ -957,3 +973,18 @@ class Index(Mutable):
             f"<fanns.Index: {len(self):,} rows x {self.dimensions}, {self.metric}, "
             f"{len(self.schema)} columns, {len(self._snapshot.segments)} segment(s)>"
         )
+
+
+def _machine(device: str, device_memory: int | str | None) -> Machine | None:
+    """What a build runs on; None for the processor. Raises as `Index.build`."""
+    from fanns.device.finding import check_device
+
+    number = check_device(device)
+    if number is None:
+        return None
+    from fanns.device.finding import find_cuda
+
+    find_cuda(number)
+    from fanns.device.building import machine_of
+
+    return machine_of(number, device_memory)

@@ -15,6 +15,7 @@ from fanns.expressions import IsNull
 from fanns.hits import Hits
 from fanns.paths.column_path import FOLDERS, LABEL, RANGE
 from fanns.prepared import Snapshot
+from fanns.segment_building import BUILT_ON
 from fanns.selection import Selection
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ def info(snapshot: Snapshot, recipe: Recipe, directory: Directory | None) -> dic
                 "graph": segment.has_graph,
                 "vectors": _held(segment, recipe),
                 "reduction": segment.meta["reduction"],
+                "built_on": segment.meta.get(BUILT_ON, "cpu"),
             }
             for segment in snapshot.segments
         ],

@@ -8,18 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fanns.codebooks import no_rotation, sample_residuals, train_codebooks
+from fanns.computing import Loops, loops_of
 from fanns.kernels.distance import COSINE
 from fanns.kernels.fastscan import CENTROIDS, GROUP_BYTES, ROWS, groups_of
 from fanns.kernels.jit import Array, frozen
-from fanns.kernels.pq import FACTOR, SECOND, decode_pq, encode_pq
+from fanns.kernels.pq import FACTOR, SECOND, decode_pq
 from fanns.kernels.rotation import random_signs
 from fanns.kernels.scan_pq import scan_fast, scan_tables
 from fanns.opq import rotation_matrix, train_rotation
-from fanns.threads import run_chunks
 from fanns.vectors import DenseVectors
-
-CHUNK = 1024
-"""Rows of a task: whole blocks, so that no two tasks write into one."""
 
 LINE = 64  # bytes of a cache line, at which blocks start
 ROTATIONS = ("none", "random", "opq")
@@ -73,8 +70,9 @@ class PQCodes:
         offsets: Array | None = None,
         threads: int | None = 1,
         progress: Callable[[int], None] | None = None,
+        loops: Loops | None = None,
     ) -> PQCodes:
-        """Train on a sample and encode all rows; the same for any number of threads.
+        """Train on a sample and encode all rows; the same for any number of threads or loops.
 
         Args:
             vectors: rows in cluster order.
@@ -98,14 +96,8 @@ class PQCodes:
         turned, books = _train(vectors, centroids, labels, m, size, rotation, seed, threads)
         arrays = empty_codes(n, m, size)
         arrays |= {"books": books, "rotation": turned}
-        fixed = (vectors.exact, vectors.norms, vectors.metric, mean, centroids, frozen(labels))
-        quantizer = (frozen(turned), frozen(books))
-
-        def task(start: int, stop: int) -> None:
-            out = (arrays["codes"], arrays["fields"], arrays["error"])
-            encode_pq(*fixed, *quantizer, start, stop, *out)
-
-        run_chunks(task, n, CHUNK, threads, progress)
+        around = (mean, centroids, labels, turned, books)
+        loops_of(loops, threads).encode_products(vectors, *around, arrays, progress)
         return cls(arrays, mean, vectors.metric, centroids, offsets)
 
     @classmethod

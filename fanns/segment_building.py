@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from fanns.centroids import cluster_reach
 from fanns.clusters import MAX_CLUSTERS, cluster_order
 from fanns.codes import Int8Codes, report
 from fanns.column_graphs import NO_GRAPHS, ColumnGraphs, build_column_graphs
+from fanns.computing import Loops, Processor
 from fanns.errors import InputError
 from fanns.identifiers import Identifiers
 from fanns.kernels.distance import METRICS
@@ -23,7 +24,7 @@ from fanns.kernels.jit import frozen
 from fanns.memory_limit import give_back
 from fanns.paths.column_graph_builder import Coded
 from fanns.paths.graph import GraphPath
-from fanns.paths.graph_builder import MIN_ROWS
+from fanns.paths.graph_builder import MIN_ROWS, Links, build_links
 from fanns.pq_codes import PQCodes
 from fanns.reduction import Reduction
 from fanns.schema import Schema
@@ -33,9 +34,27 @@ from fanns.vectors import DenseVectors
 
 Progress = Callable[[str, int, int], None]
 
+BUILT_ON = "built_on"
+"""What `meta` says of segments that were built on a device: its name."""
 
 # Columns of the vectors that are put in order at a time, where that is done in place.
 COLUMNS_AT_ONCE = 32
+
+
+class Machine(NamedTuple):
+    """What a build runs on: the loops over all rows, and what makes the graph's links.
+
+    `links` takes the arguments of `graph_builder.build_links`. `name` is "cpu", or the device's.
+    """
+
+    name: str
+    loops: Loops
+    links: Callable[..., Links]
+
+
+def processor(threads: int | None) -> Machine:
+    """This machine's processor."""
+    return Machine("cpu", Processor(threads), build_links)
 
 
 @dataclass(slots=True)
@@ -105,27 +124,33 @@ def build_segment(
     graphs: ColumnGraphs = NO_GRAPHS,
     progress: Progress | None = None,
     most_clusters: int = MAX_CLUSTERS,
+    machine: Machine | None = None,
 ) -> Segment:
     """Order, encode, link and index the rows of `data`; vectors were checked at the door.
 
     `bits` a dimension are those of `BitCodes`, 0 for none. `graphs`: of columns, for segments that
-    have a graph of all rows. Deterministic for any number of threads.
+    have a graph of all rows. Deterministic for any number of threads. `machine` (by default the
+    processor) runs the loops over all rows; its codes are the same, its graph may be another.
     """
+    machine = processor(threads) if machine is None else machine
+    where = "" if machine.name == "cpu" else f" on {machine.name}"
 
     def tell(stage: str, done: int, total: int) -> None:
         if progress is not None:
             progress(stage, done, total)
 
     n = len(data.vectors)
-    tell("cluster", 0, 1)
-    order, offsets, centroids = cluster_order(data.vectors, metric, seed, threads, most_clusters)
+    tell(f"cluster{where}", 0, 1)
+    order, offsets, centroids = cluster_order(
+        data.vectors, metric, seed, threads, most_clusters, machine.loops
+    )
     arrays: dict[str, np.ndarray] = {}
     positions = frozen(order.astype(np.int32))
     arrays["rows/positions"] = positions
     keys = data.ids[order] if isinstance(data.ids, np.ndarray) else data.ids.take(pa.array(order))
     identifiers = Identifiers.build(keys)
     _put(arrays, "ids", identifiers.arrays())
-    tell("encode", 0, 1)
+    tell(f"encode{where}", 0, 1)
     vectors = DenseVectors.from_array(data.ordered_vectors(order), METRICS[metric], threads)
     _put(arrays, "vectors", vectors.arrays())
     reach = cluster_reach(vectors, offsets, centroids, threads)
@@ -133,7 +158,9 @@ def build_segment(
     _put(arrays, "clusters", parts._asdict())
     if data.reduction is not None:
         _put(arrays, "reduction", data.reduction.arrays())
-    codes, products, coded = _encode(arrays, vectors, offsets, centroids, bits, seed, threads)
+    codes, products, coded = _encode(
+        arrays, vectors, offsets, centroids, bits, seed, threads, machine.loops
+    )
     tell("attributes", 0, 1)
     indexed = {name: schema[name] for name in data.attributes.column_names}
     attributes = AttributeIndex.of_columns(data.ordered_attributes(order), n, indexed)
@@ -151,7 +178,8 @@ def build_segment(
             centroids,
             seed=seed,
             threads=threads,
-            progress=lambda done, total: tell("graph", done, total),
+            progress=lambda done, total: tell(f"graph{where}", done, total),
+            links_of=machine.links,
         )
         _put(arrays, "graph", graph.arrays())
         bounds = np.unique(np.asarray(offsets, np.int64))
@@ -175,6 +203,8 @@ def build_segment(
         "reduction": None if data.reduction is None else data.reduction.describe(),
         "calibration": DEFAULT.to_json(),
     }
+    if where:
+        meta[BUILT_ON] = machine.name
     segment = Segment(meta, schema, arrays, lambda: stored)
     # What is made already need not be read and checked again.
     segment.ids, segment.positions = identifiers, positions
@@ -195,22 +225,30 @@ def _encode(
     bits: int,
     seed: int,
     threads: int,
+    loops: Loops,
 ) -> tuple[Int8Codes, PQCodes | None, dict[str, Any]]:
     """Put the codes of all kinds into `arrays`; gives int8's, product codes where there are
     such, and what `meta` says of all.
     """
-    codes = Int8Codes.build(vectors, threads)
+    codes = Int8Codes.build(vectors, threads, loops=loops)
     _put(arrays, "codes", codes.arrays())
     reports, subspaces = {"int8": report(codes, vectors)}, 0
     products: PQCodes | None = None
     if bits:
-        coarse = BitCodes.build(vectors, codes.mean, seed, offsets, centroids, threads, bits=bits)
+        given = (vectors, codes.mean, seed, offsets, centroids, threads)
+        coarse = BitCodes.build(*given, bits=bits, loops=loops)
         bits = bits if coarse.usable else 0
     if bits:
         _put(arrays, "bits", coarse.arrays())
         reports["bits"] = report(coarse, vectors)
         made = PQCodes.build(
-            vectors, codes.mean, seed, centroids=centroids, offsets=offsets, threads=threads
+            vectors,
+            codes.mean,
+            seed,
+            centroids=centroids,
+            offsets=offsets,
+            threads=threads,
+            loops=loops,
         )
         if made.usable:
             products, subspaces = made, made.subspaces

@@ -26,6 +26,7 @@ from fanns.parquet_source import ParquetSource
 from fanns.persistence import addition, recipe_in
 from fanns.probing import check_limit, probe
 from fanns.reading_rows import read_rows
+from fanns.segment_building import Machine
 from fanns.storage import Directory
 from fanns.surveying import survey
 from fanns.threads import available_threads
@@ -74,6 +75,7 @@ def build_streamed(
     queries: np.ndarray | None,
     memory_limit: int | str,
     progress: Progress | None,
+    machine: Machine | None = None,
 ) -> Path:
     """Build the index at `path`, or go on with its build; see `Index.build`. Gives its path.
 
@@ -95,7 +97,7 @@ def build_streamed(
                 if not directory.segments and State.read(directory) is None:
                     directory.give_up()
             raise
-        _build_segments(directory, source, state, queries, progress)
+        _build_segments(directory, source, state, queries, progress, machine)
         directory.set_settings(state.recipe.to_json())
         directory.commit_new()
         return directory.path
@@ -154,6 +156,7 @@ def _build_segments(
     state: State,
     queries: np.ndarray | None,
     progress: Progress | None,
+    machine: Machine | None,
 ) -> None:
     """Build and commit what is not done yet."""
     done = finished_rows(directory, state.request)
@@ -168,7 +171,7 @@ def _build_segments(
             told("read", 0, 1)
         rows = [read_rows(source, state.recipe, start, stop)]
         give_back()  # what reading took
-        segment = make_segment(state.recipe, rows, queries, told)
+        segment = make_segment(state.recipe, rows, queries, told, machine=machine)
         segment.meta[BUILD] = {"request": state.request.digest, "start": start, "stop": stop}
         if state.recipe.generated:
             segment.meta["next_id"] = stop

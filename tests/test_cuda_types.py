@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fanns.codes import Int8Codes
 from fanns.kernels import bitset, bitset_cuda
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.filter_cuda import filter_rows
@@ -25,6 +26,8 @@ from tests import (
     test_scan_clusters_cuda,
     test_scan_cuda,
 )
+from tests import test_encode_cuda as encoding
+from tests import test_kmeans_cuda as clustering
 from tests.cuda_helpers import bitmaps, to_device, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +81,14 @@ def run_everything() -> None:
             test_scan_cuda.on_device(queries, array, masks, "words", COSINE, 3, ties)
             store = DenseVectors.from_array(array, L2)
             test_codes_cuda.check(store, queries, masks, "words", 2, 8, ties)
+    for kind in encoding.TYPES:
+        array = encoding.rows(3, 5, kind)
+        encoding.check_int8(array, COSINE)
+        encoding.check_bits(array, L2, 2)
+        encoding.check_products(array, COSINE)
+        clustering.check_sums(array, COSINE)
+    codes = Int8Codes.build(DenseVectors.from_array(encoding.rows(3, 5), L2))
+    clustering.check_nearest(codes, np.ones((2, 5)))
     for mode in (ONE_HOP, TWO_HOP):
         graph = test_graph_search_cuda.graph(L2)
         test_graph_search_cuda.on_device(graph, L2, None, mode)
@@ -95,8 +106,8 @@ def run_everything() -> None:
     bitset_cuda.count_ranges(words, out, counts, space)
     program = np.array([[CODES, 0, 0, 2], [LISTS, 0, 0, 2], [AND, 0, 0, 0]], np.int32)
     starts, bounds = np.array([0, 3], np.int32), np.array([0, 5], np.int32)
-    codes, lists = np.ones((1, 40), np.int32), np.arange(41)[None]
-    given: Any = to_device(program, starts, bounds, codes, lists, codes[0], bitmaps(masks))
+    columns, lists = np.ones((1, 40), np.int32), np.arange(41)[None]
+    given: Any = to_device(program, starts, bounds, columns, lists, columns[0], bitmaps(masks))
     rest: Any = (40, words, space)
     filter_rows(*given, *rest)
     plans, work = to_device(np.empty(2, np.int8), np.empty((2, 4), np.int64))
@@ -120,7 +131,7 @@ def test_every_kernel_compiles_for_a_device(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Workspace, "launch", recorded)
     run_everything()
-    assert len({(entry[0], entry[1], entry[2]) for entry in launched.values()}) >= 20
+    assert len({(entry[0], entry[1], entry[2]) for entry in launched.values()}) >= 26
     script = str(ROOT / "tests" / "cuda_compile.py")
     done = without_simulator([script], json.dumps(list(launched.values())))
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -36,7 +36,7 @@ FLOORS = [
     [
         "filters binding columns leaves mongo normal opaque parameters sql sql_*",
         "attributes attributes.* selection live",
-        "vectors reduction ranks codes bit_codes cells pq_codes codebooks opq",
+        "vectors reduction ranks codes bit_codes computing cells pq_codes codebooks opq",
         "transforms transforms_*",
         "clusters centroids identifiers stores stores_*",
         "storage stored_segment catalog pending arrayfile bundles files",

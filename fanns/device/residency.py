@@ -8,7 +8,7 @@ compares in full precision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fanns.errors import DeviceError
 from fanns.memory_limit import parse_size, spelled
@@ -47,6 +47,13 @@ def budget_of(device_memory: int | str | None, free: int, total: int) -> int:
             f"{spelled(total)} are free"
         )
     return wanted
+
+
+def budget_on(cuda: Any, device_memory: int | str | None) -> int:
+    """`budget_of` on the current device of numba's module for the host."""
+    free, total = cuda.current_context().get_memory_info()
+    whole = (1 << 62) - 1  # the simulator's is infinite
+    return budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
 
 
 def plan_residency(needed: Mapping[str, int], originals: int, budget: int) -> Residency:

@@ -25,7 +25,7 @@ from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.lanes import LANES, Lane
 from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, near_plan, only
-from fanns.device.residency import budget_of, plan_residency
+from fanns.device.residency import budget_on, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.errors import InputError
 from fanns.execution import Options, predicted_ns
@@ -50,9 +50,7 @@ class DeviceSearch:
     def __init__(self, number: int, device_memory: int | str | None) -> None:
         self.name = f"cuda:{number}"
         self._number, self._cuda = number, find_cuda(number)
-        free, total = self._cuda.current_context().get_memory_info()
-        whole = (1 << 62) - 1  # the simulator's is infinite
-        self._budget = budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
+        self._budget = budget_on(self._cuda, device_memory)
         self._segments: WeakKeyDictionary[Segment, DeviceSegment] = WeakKeyDictionary()
         self._lanes: list[Lane] = []
         self._costs: DeviceCosts | None = None

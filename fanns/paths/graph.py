@@ -21,6 +21,7 @@ from fanns.kernels.graph_walk import MOST_FRESH
 from fanns.kernels.jit import Array, frozen
 from fanns.paths import NO_BUDGET, Answers, Budget, Ready, RowSet, no_answers
 from fanns.paths.graph_builder import BEAM, DEGREE, PLACES, build_links
+from fanns.paths.graph_builder import Links as BuiltLinks
 from fanns.vectors import DenseVectors
 
 __all__ = ["ONE_HOP", "TWO_HOP", "GraphParameters", "GraphPath", "Links"]
@@ -160,6 +161,7 @@ class GraphPath:
         places: int = PLACES,
         degree: int = DEGREE,
         beam: int = BEAM,
+        links_of: Callable[..., BuiltLinks] = build_links,
     ) -> GraphPath:
         """Link all rows; deterministic, whatever the number of threads (None: all processors).
 
@@ -173,6 +175,7 @@ class GraphPath:
             places: links that a row can hold.
             degree: links that a row keeps when it is pruned, less than `places`.
             beam: width of the searches of the build.
+            links_of: what makes the links, by the arguments of `build_links`.
 
         Raises:
             InputError: `degree`, `places` or `beam` is out of range.
@@ -183,7 +186,7 @@ class GraphPath:
                 f"got degree={degree}, places={places}, beam={beam}"
             )
         bounds = _bounds(cluster_offsets)
-        links, entries = build_links(
+        links, entries = links_of(
             vectors.norms,
             codes,
             bounds,
