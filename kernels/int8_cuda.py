@@ -122,7 +122,7 @@ def proves(parameters: Array, limits: Array, metric: int, last: float, distance:
 
 
 @inner
-def _value(
+def query_value(
     queries: Array, number: Integer, mean: Array, j: Integer, inverse: float, shift: float
 ) -> Any:
     """Element j of y: q' - mean under l2, else q'."""
@@ -130,18 +130,20 @@ def _value(
 
 
 @inner
-def _inverse_length(queries: Array, number: Integer, metric: int) -> Any:
+def inverse_length(queries: Array, number: Integer, metric: int) -> Any:
     """1 / |q| under cosine, else 1."""
     norm = query_length(queries, number) if metric == COSINE else 1.0
     return 1.0 / norm if norm > 0.0 else 1.0
 
 
 @inner
-def _largest(queries: Array, number: Integer, mean: Array, inverse: float, shift: float) -> Any:
+def largest_value(
+    queries: Array, number: Integer, mean: Array, inverse: float, shift: float
+) -> Any:
     """The largest magnitude of y's elements, in all lanes."""
     most = 0.0
     for j in range(cuda.laneid, queries.shape[1], WARP):
-        most = max(most, abs(_value(queries, number, mean, j, inverse, shift)))
+        most = max(most, abs(query_value(queries, number, mean, j, inverse, shift)))
     step = WARP // 2
     while step > 0:
         most = max(most, cuda.shfl_xor_sync(ALL_LANES, most, step))
@@ -156,12 +158,12 @@ def _squares(queries: Array, number: Integer, mean: Array, inverse: float, shift
     for turn in range(ordered_turns(d)):
         j = ordered_place(turn, d)
         if j >= 0:
-            y = _value(queries, number, mean, j, inverse, shift)
+            y = query_value(queries, number, mean, j, inverse, shift)
             squared = cuda.fma(y, y, squared)
             along = cuda.fma(y, np.float64(mean[j]), along)
     squared, along = warp_sum(squared), warp_sum(along)
     for j in range(d // STEP * STEP, d):
-        y = _value(queries, number, mean, j, inverse, shift)
+        y = query_value(queries, number, mean, j, inverse, shift)
         squared = cuda.fma(y, y, squared)
         along = cuda.fma(y, np.float64(mean[j]), along)
     return squared, along
@@ -183,12 +185,12 @@ def _residual(
     for turn in range(ordered_turns(d)):
         j = ordered_place(turn, d)
         if j >= 0:
-            y = _value(queries, number, mean, j, inverse, shift)
+            y = query_value(queries, number, mean, j, inverse, shift)
             left = y - _rounded(y, scale) * scale
             total = cuda.fma(left, left, total)
     total = warp_sum(total)
     for j in range(d // STEP * STEP, d):
-        y = _value(queries, number, mean, j, inverse, shift)
+        y = query_value(queries, number, mean, j, inverse, shift)
         left = y - _rounded(y, scale) * scale
         total = cuda.fma(left, left, total)
     return math.sqrt(total)
@@ -202,14 +204,14 @@ def _prepare(queries: Array, metric: int, mean: Array, codes: Array, parameters:
         return
     lane, d = cuda.laneid, queries.shape[1]
     shift = 1.0 if metric == L2 else 0.0
-    inverse = _inverse_length(queries, number, metric)
+    inverse = inverse_length(queries, number, metric)
     squared, along = _squares(queries, number, mean, inverse, shift)
-    scale = _largest(queries, number, mean, inverse, shift) / 127.0
+    scale = largest_value(queries, number, mean, inverse, shift) / 127.0
     total: Any = 0
     for j in range(lane, codes.shape[1], WARP):
         code = 0.0
         if j < d:
-            code = _rounded(_value(queries, number, mean, j, inverse, shift), scale)
+            code = _rounded(query_value(queries, number, mean, j, inverse, shift), scale)
         codes[number, j] = np.int8(code)
         total += np.int64(code)
     total = warp_sum(total)

@@ -12,6 +12,7 @@ import pytest
 
 from fanns.codes import Int8Codes
 from fanns.kernels import bitset, bitset_cuda
+from fanns.kernels.bits import BITS
 from fanns.kernels.distance import COSINE, L2
 from fanns.kernels.filter_cuda import filter_rows
 from fanns.kernels.filter_program import AND, CODES, LISTS
@@ -23,6 +24,7 @@ from fanns.vectors import DenseVectors
 from tests import (
     test_codes_cuda,
     test_graph_search_cuda,
+    test_scan_bits_cuda,
     test_scan_clusters_cuda,
     test_scan_cuda,
 )
@@ -95,6 +97,11 @@ def run_everything() -> None:
     rows = test_scan_clusters_cuda.HELD[L2]
     parameters = ClusterParameters((9.0, 5.0), 9.0, 8)
     test_scan_clusters_cuda.on_device(rows, rows.array[:1], None, parameters, 2)
+    for width in BITS:
+        held = test_scan_bits_cuda.codes_of(rows, width)
+        for m in (1, 2):
+            asked, every = rows.array[:m], np.ones((1, len(rows.array)), bool)
+            test_scan_bits_cuda.on_device(rows, held, asked, every, "all", 2, 8)
     words, listed, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
     space = workspace()
     bitset_cuda.count(words, out, space)
