@@ -151,6 +151,11 @@ class Workspace:
     def nbytes(self) -> int:
         return int(self._memory.nbytes)
 
+    @property
+    def left(self) -> int:
+        """Bytes that can still be borrowed."""
+        return self.nbytes - self._used
+
     @contextlib.contextmanager
     def frame(self) -> Iterator[Workspace]:
         """Arrays taken inside are free again afterwards, for launches that come later."""

@@ -15,6 +15,7 @@ reading their products, 4 bytes each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from fanns.kernels.distance_cuda import query_norms
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda, inner, kernel
 from fanns.kernels.masked_scan_cuda import ROWS_AT_ONCE, Answers, best_of, best_of_bytes, scanner
-from fanns.kernels.product_cuda import Products
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import EXACT, EXHAUSTED, FULL, WORDS
 from fanns.kernels.selection_cuda import Selection
@@ -33,6 +33,10 @@ from fanns.kernels.warp_cuda import SUMS, sum_of_lane
 
 GREATEST = 3.4028234663852886e38
 """The largest float32."""
+
+Multiply = Callable[[DeviceArray, DeviceArray, DeviceArray], None]
+"""Puts out float32[m, n] = the products of queries float32[m, d] and vectors float32[n, d] on the
+stream of the workspace, in single precision and nothing less."""
 
 LARGEST = GREATEST / 8.0
 """Products of lengths from here on may overflow float32: nothing is proved then."""
@@ -80,7 +84,7 @@ def _compare_products(rows_at_once: int) -> Any:
         if place >= count or number >= m or cuda.laneid & 1:
             return -1, 0.0
         row = picked[place]
-        product = np.float64(products[number, row])
+        product: Any = np.float64(products[number, row])
         if not abs(product) <= GREATEST:  # it overflowed, to infinity or to no number
             product = GREATEST
         return row, product_key(metric, product, lengths[number], norms[row])
@@ -147,7 +151,7 @@ def scan_products(
     extremes: DeviceArray,
     shortlist: int,
     at_once: int,
-    products: Products,
+    multiply: Multiply,
     out_rows: DeviceArray,
     out_distances: DeviceArray,
     out_found: DeviceArray,
@@ -183,7 +187,7 @@ def scan_products(
                 lengths, *taken = (workspace.take(*one) for one in _scratch(size, shortlist))
                 best = Answers(*taken)
                 query_norms(asked, lengths, workspace)
-                products.multiply(asked, vectors, product)
+                multiply(asked, vectors, product)
                 held = (product, norms, metric, lengths)
                 best_of(_SCANNERS, held, selection, ties[:0], FULL, best, workspace)
                 rerank(

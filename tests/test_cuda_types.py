@@ -24,6 +24,7 @@ from fanns.vectors import DenseVectors
 from tests import (
     test_codes_cuda,
     test_graph_search_cuda,
+    test_product_scan_cuda,
     test_scan_bits_cuda,
     test_scan_clusters_cuda,
     test_scan_cuda,
@@ -91,6 +92,9 @@ def run_everything() -> None:
         clustering.check_sums(array, COSINE)
     codes = Int8Codes.build(DenseVectors.from_array(encoding.rows(3, 5), L2))
     clustering.check_nearest(codes, np.ones((2, 5)))
+    for m in (1, 2):
+        queries, array, _ = test_scan_cuda.batch(1, m, 40, 5, "float32")
+        test_product_scan_cuda.both(queries, array, masks[0], COSINE, 3, 8, 2)
     for mode in (ONE_HOP, TWO_HOP):
         graph = test_graph_search_cuda.graph(L2)
         test_graph_search_cuda.on_device(graph, L2, None, mode)

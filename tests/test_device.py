@@ -276,6 +276,43 @@ def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.Monk
     assert not index.search(query, where="year > 1995").explain().notes
 
 
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_many_exact_queries_by_products(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanns.device.planning.MANY", 4)
+    index = fanns.Index.build(table(N), metric=metric)
+    queries = np.random.default_rng(2).normal(size=(5, D)).astype(np.float32)
+    costs = searching.DeviceCosts(0.0, 1.0, 0.0, 0.0, 1.0, full_ns=1.0, product_ns=0.1)
+    for where, path in ((None, "products"), ("year >= 1990", "products"), ("number < 9", "scan")):
+        expected = index.to("cpu").search(queries, 5, where, exact=True)
+        index.to("cuda")._device._costs = costs
+        batch = index.search(queries, 5, where, exact=True)
+        for found, one in zip(batch, expected, strict=True):
+            same(found, one)
+            assert found.explain().segments[0].path == f"{path} on cuda:0"
+        own = index.search(
+            queries, 5, "number < :n", {"n": fanns.each([0, 9, 1, 90, 149])}, exact=True
+        )
+        assert own[3].explain().segments[0].path == "scan on cuda:0"
+        assert [one.status for one in own] == ["exact"] * 5
+
+
+def test_near_ties_of_products_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanns.device.planning.MANY", 1)
+    rows = table(N)
+    flat = np.tile(np.float32(1.0), (N, D))
+    equal = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), D)
+    index = fanns.Index.build(rows.set_column(1, "embedding", equal), metric="l2")
+    expected = index.search(flat[:2], 5, exact=True)
+    costs = searching.DeviceCosts(0.0, 1.0, 0.0, 0.0, 1.0, full_ns=1.0, product_ns=0.1)
+    index.to("cuda")._device._costs = costs
+    for found, one in zip(index.search(flat[:2], 5, exact=True), expected, strict=True):
+        same(found, one)
+        told = found.explain().segments[0]
+        assert (
+            told.path == "products on cuda:0" and told.work[1] > 2 * N
+        )  # multiplied, then scanned
+
+
 def test_batches_are_cut_up_when_asked_for(tmp_path: Path) -> None:
     fanns.Index.build(table(70), id="id", metric="l2", path=tmp_path / "i.fanns").close()
     queries = np.random.default_rng(2).normal(size=(3, D)).astype(np.float32)

@@ -18,9 +18,9 @@ from tests.cuda_helpers import (
 )
 
 pytest.importorskip("fanns.kernels.jit_cuda")
+from fanns.device.products import Products
 from fanns.kernels.distance import COSINE, IP, L2
 from fanns.kernels.jit import Array
-from fanns.kernels.product_cuda import Products
 from fanns.kernels.product_scan_cuda import scan_products, scan_products_bytes
 from fanns.kernels.scan import EXACT, EXHAUSTED, WORDS
 from fanns.kernels.scan_cuda import scan_exact
@@ -40,7 +40,8 @@ def both(
     (ends,) = to_device(extremes)
     made, exact = (to_device(*no_answers(m, k)) for _ in range(2))
     given: list[Any] = [asked, words, rows, held, metric, order, ends, shortlist, at_once]
-    scan_products(*given, Products(space), *made, space)
+    given += [Products(space).multiply, *made, space]
+    scan_products(*given)
     empty = to_device(NO_ROWS, NO_OFFSETS)
     given = [asked, WORDS, *empty, words, n, rows, held, metric, order, *exact, space]
     scan_exact(*given)

@@ -3,6 +3,7 @@
 finding      the device, or an error that names what is missing
 residency    what of a segment lies on the device, within a budget of memory
 columns      the codes of attribute columns there, and the bitmaps of a batch's filters
+products     matrices multiplied by cuBLAS
 lanes        streams that take turns, each with memory of its own for batches
 segment      one segment there: batches of queries, each under its own bitmap
 costs        what a search there costs, measured once

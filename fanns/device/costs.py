@@ -17,8 +17,9 @@ class DeviceCosts(NamedTuple):
     """Nanoseconds: of a batch, from the call to its answers; of a row compared in full precision
     for one query; of a code for each of many queries that share a selection, and of many that have
     one each; of a code that a walk compares, for each of many queries; of choosing the rows of
-    the nearest clusters, for each of many queries (infinite where there is no graph, or clusters
-    are not calibrated).
+    the nearest clusters, for each of many queries; of a row compared in full precision for each of
+    many queries that share a selection, and of any row where products of matrices do that.
+    Infinite where there is no graph, clusters are not calibrated, or cuBLAS cannot be used.
     """
 
     batch_ns: float
@@ -27,6 +28,8 @@ class DeviceCosts(NamedTuple):
     own_ns: float
     code_ns: float
     near_ns: float = math.inf
+    full_ns: float = 0.0
+    product_ns: float = math.inf
 
     def predicted(self, rows: float) -> float:
         """Nanoseconds of a batch whose queries compare so many rows in all."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fanns.device.products import Products
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import DeviceArray, Workspace
+from fanns.once import once
 
 LANES = 2
 
@@ -22,6 +24,11 @@ class Lane:
         self.workspace = Workspace(nbytes, cuda.stream())
         self._cuda = cuda
         self._landing: Any = np.empty(0, np.uint8)
+
+    @once
+    def products(self) -> Products:
+        """cuBLAS on this stream."""
+        return Products(self.workspace)
 
     def fetch(self, answers: DeviceArray) -> Array:
         """Put a copy of uint8[bytes] behind what is on the stream; `wait` before it is read."""

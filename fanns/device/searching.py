@@ -24,7 +24,16 @@ from fanns.device.answers import Asked, DeviceAnswers, Ran
 from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.lanes import LANES, Lane
-from fanns.device.planning import EVERYTHING, DevicePlan, Plans, choose, near_plan, only
+from fanns.device.planning import (
+    EVERYTHING,
+    DevicePlan,
+    Plans,
+    choose,
+    choose_exact,
+    near_plan,
+    only,
+    product_plan,
+)
 from fanns.device.residency import budget_on, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.errors import InputError
@@ -149,17 +158,33 @@ class DeviceSearch:
         bound = [ready.bound for ready in filters]
         ran: list[Ran] = []
         with self._lock:
-            costs = self._measured(snapshot)
+            batch_ns = self._measured(snapshot).batch_ns
             self._see(snapshot)
             self._cuda.select_device(self._number)
             for number, segment in enumerate(snapshot.segments):
                 started = perf_counter_ns()
-                plans = choose(segment, costs, bound, k, options)
+                plans = self._choose(segment, number, filters, len(queries), k, options)
                 found = self._search(segment, bound, queries, min(k, segment.n), plans)
                 ran.append(Ran(segment, number, found, perf_counter_ns() - started, plans))
         took = perf_counter_ns() - begun
-        asked = Asked(snapshot, filters, k, options, self.name, costs.batch_ns, took)
+        asked = Asked(snapshot, filters, k, options, self.name, batch_ns, took)
         return DeviceAnswers(asked, ran, len(queries))
+
+    def _choose(
+        self,
+        segment: Segment,
+        number: int,
+        filters: Sequence[Prepared],
+        m: int,
+        k: int,
+        options: Options,
+    ) -> Plans:
+        """The plans of a batch over the segment of this number."""
+        assert self._costs is not None
+        if not options.exact:
+            return choose(segment, self._costs, [ready.bound for ready in filters], k, options)
+        count = filters[0].selections()[number].count if len(filters) == 1 else None
+        return choose_exact(segment, self._costs, min(k, segment.n), m, count)
 
     def _search(
         self, segment: Segment, bound: Sequence[Any], queries: np.ndarray, k: int, plans: Plans
@@ -216,7 +241,13 @@ class DeviceSearch:
             return max(taken(bound, m, plan) - batch_ns, 1.0) / m
 
         row_ns = each([EVERYTHING], 1, full) / segment.n
-        costs = DeviceCosts(batch_ns, row_ns, math.inf, math.inf, 0.0)
+        full_ns = each([EVERYTHING], MANY, full) / segment.n
+        costs = DeviceCosts(batch_ns, row_ns, math.inf, math.inf, 0.0, full_ns=full_ns)
+        products = product_plan(segment, costs, k)
+        held, workspace = self._segments[segment], self._lanes[0].workspace
+        if products is not None and held.multiplies(products, k, workspace):
+            product_ns = each([EVERYTHING], MANY, products) / segment.n
+            costs = costs._replace(product_ns=product_ns)
         walks = choose(segment, costs, [EVERYTHING], k, options)
         shared_ns = each([EVERYTHING], MANY, walks.scan) / segment.n
         own_ns = each([EVERYTHING] * MANY, MANY, walks.scan) / segment.n

@@ -11,12 +11,14 @@ from fanns.attributes import RowContext
 from fanns.device.columns import DeviceColumns, upload
 from fanns.device.lanes import Lane
 from fanns.device.planning import DevicePlan, NearRows, Plans, passes_all
+from fanns.device.products import has_products
 from fanns.expressions import Node
 from fanns.kernels import bitset_cuda
 from fanns.kernels.distance import METRICS
 from fanns.kernels.graph_search_cuda import search_graph, search_graph_bytes
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
+from fanns.kernels.product_scan_cuda import scan_products, scan_products_bytes
 from fanns.kernels.scan import EXHAUSTED, WORDS
 from fanns.kernels.scan_clusters_cuda import (
     MOST_CLUSTERS,
@@ -37,6 +39,9 @@ from fanns.selection import word_count
 
 SCANNED = 0
 """The number of the plan that scans: the first of `Plans`."""
+
+FEWEST_MULTIPLIED = 16
+"""Queries at a time from which on cuBLAS waits for arithmetic more than for memory, about."""
 
 ANSWER_BYTES = 160
 """Of a query: its counts, status and work, twice, and its plan."""
@@ -65,12 +70,13 @@ class _Rows(NamedTuple):
     vectors [n, d], norms float64[n], ties int64[n]; `codes`: the arrays of `Int8Codes`; `graph`:
     links int32[n, places], bounds int64[c + 1] of the clusters, their entry rows int32[c] and the
     codes of these; empty where there is no graph; `clusters`: bounds int64[c + 1], and codes, scale
-    and square of the centres.
+    and square of the centres. `extremes` float64[2]: the greatest norm, and the least but zero.
     """
 
     vectors: DeviceArray
     norms: DeviceArray
     ties: DeviceArray
+    extremes: DeviceArray
     codes: tuple[DeviceArray, ...]
     graph: tuple[DeviceArray, ...]
     clusters: tuple[DeviceArray, ...]
@@ -138,7 +144,10 @@ class DeviceSegment:
             tuple(cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
             for arrays in (self._codes(), self._graph(), self._clusters())
         )
-        self._rows = _Rows(held, norms, ties, *parts)
+        lengths = vectors.norms[vectors.norms > 0.0]
+        extremes = (lengths.max(), lengths.min()) if len(lengths) else (0.0, 0.0)
+        ends = cuda.to_device(np.array(extremes))
+        self._rows = _Rows(held, norms, ties, ends, *parts)
         shapes: tuple[tuple[Any, Any], ...] = ((0, np.int32), (1, np.int64), ((0, 0), np.uint64))
         nothing = (np.zeros(shape, kind) for shape, kind in (*shapes, (0, np.int64)))
         self._nothing = _Nothing(*(cuda.to_device(array) for array in nothing))
@@ -155,13 +164,23 @@ class DeviceSegment:
         bitmaps = TIMES * bytes_of(((1, word_count(n)), np.uint64))
         borrowed = max(self._borrowed(k, plan, workspace) for plan in plans.plans)
         each = bitmaps + borrowed + answers + 4 * self.segment.vectors.d
-        return int(max(1, (workspace.nbytes - 64 * ALIGNMENT) // each))
+        room = workspace.nbytes - 64 * ALIGNMENT
+        if any(plan.products for plan in plans.plans):
+            room //= 2  # the other half is for products, see `multiplies`
+        return int(max(1, room // each))
+
+    def multiplies(self, plan: DevicePlan, k: int, workspace: Workspace) -> bool:
+        """Whether there is cuBLAS, and room for products of enough queries to be worth it."""
+        needed = scan_products_bytes(1, k, self.segment.n, plan.shortlist, workspace)
+        return has_products() and 2 * FEWEST_MULTIPLIED * needed <= workspace.nbytes
 
     def _borrowed(self, k: int, plan: DevicePlan, workspace: Workspace) -> int:
         """Bytes that a plan takes for one query while it runs."""
         n, width, shortlist = self.segment.n, self.segment.codes.width, plan.shortlist
         if plan.walk is not None:
             return search_graph_bytes(1, k, shortlist, width, workspace)
+        if plan.products:  # what they need beside is for as many queries as there is room for
+            return scan_exact_bytes(1, k, n, False, workspace)
         if plan.near is not None:
             return scan_clusters_bytes(1, k, plan.near.most, width, shortlist, workspace)
         if shortlist:
@@ -191,38 +210,41 @@ class DeviceSegment:
             asked = upload(np.ascontiguousarray(inside), workspace)
             rows = _Passing(words, places.matches, passes_all(segment, filters))
             if len(plans.plans) == 1:
-                self._run(asked, rows, plans.plans[0], places.answers, workspace)
+                self._run(asked, rows, plans.plans[0], places.answers, lane)
             else:
-                self._each_by_its_plan(asked, rows, plans, places.answers, workspace)
+                self._each_by_its_plan(asked, rows, plans, places.answers, lane)
             landing = lane.fetch(places.whole)
         return Pending(self, lane, landing, places.shapes, projected, m)
 
     def _each_by_its_plan(
-        self, queries: Any, rows: _Passing, plans: Plans, answers: Answers, workspace: Workspace
+        self, queries: Any, rows: _Passing, plans: Plans, answers: Answers, lane: Lane
     ) -> None:
         """Put all plans on the stream, each for the queries whose count it is for.
 
         The scan is last: what the others give up is then scanned for, with what is its own.
         """
-        m = len(answers.found)
+        workspace, m = lane.workspace, len(answers.found)
         chosen, work = workspace.take((m,), np.int8), workspace.take((m, 4), np.int64)
         least = upload(np.array(plans.least, np.int64), workspace)
         assign_plans(rows.counts, least, chosen, answers.work, workspace)
         for number, plan in enumerate(plans.plans):
             if number != SCANNED:
                 with workspace.only(chosen, number):
-                    self._run(queries, rows, plan, answers, workspace)
+                    self._run(queries, rows, plan, answers, lane)
         fall_back(answers.status, EXHAUSTED, SCANNED, chosen, workspace)
         with workspace.only(chosen, SCANNED):
             scanned = answers._replace(work=work)
-            self._run(queries, rows, plans.scan, scanned, workspace)
+            self._run(queries, rows, plans.scan, scanned, lane)
         add_work(chosen, SCANNED, work, answers.work, workspace)
 
     def _run(
-        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
+        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, lane: Lane
     ) -> None:
         """Put one plan on the stream."""
-        if plan.walk is not None:
+        workspace = lane.workspace
+        if plan.products:
+            self._products(queries, rows, plan.shortlist, answers, lane)
+        elif plan.walk is not None:
             self._walk(queries, rows, plan.walk, answers, workspace)
         elif plan.near is not None:
             self._near(queries, rows, plan.near, plan.shortlist, answers, workspace)
@@ -233,7 +255,7 @@ class DeviceSegment:
         self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
     ) -> None:
         """Put the scan of the rows that pass on the stream."""
-        vectors, norms, ties, codes, *_ = self._held()
+        vectors, norms, ties, _, codes, *_ = self._held()
         lists = (self._nothing.rows, self._nothing.offsets)
         held = (self.segment.n, vectors, norms, self._metric, ties)
         given: Any = (queries, WORDS, *lists, rows.words, *held)
@@ -253,7 +275,7 @@ class DeviceSegment:
         workspace: Workspace,
     ) -> None:
         """Put a walk among the rows that pass on the stream."""
-        vectors, norms, ties, codes, graph, _ = self._held()
+        vectors, norms, ties, _, codes, graph, _ = self._held()
         given: Any = (queries, *self._passing(rows), *graph, *codes, vectors, norms, self._metric)
         settings = (walk.mode, walk.ef, walk.rerank, walk.gap, walk.walk_limit)
         rest: Any = (ties, *settings, *answers, workspace)
@@ -269,13 +291,25 @@ class DeviceSegment:
         workspace: Workspace,
     ) -> None:
         """Put a scan of the rows of the nearest clusters on the stream."""
-        vectors, norms, ties, codes, _, clusters = self._held()
+        vectors, norms, ties, _, codes, _, clusters = self._held()
         tables = [upload(np.array(table), workspace) for table in (near.near, near.far)]
         probe = probed(len(self.segment.centroids))
         enough = Enough(tables[0], tables[1], FAR, probe, MOST_OF_PASSING)
         given: Any = (queries, *self._passing(rows), vectors, norms, self._metric, ties, *codes)
         rest: Any = (enough, MOST_CLUSTERS, near.most, shortlist, *answers, workspace)
         scan_clusters(*given, *clusters, *rest)
+
+    def _products(
+        self, queries: Any, rows: _Passing, shortlist: int, answers: Answers, lane: Lane
+    ) -> None:
+        """Put a scan by products of matrices on the stream, in parts that there is room for."""
+        vectors, norms, ties, extremes, *_ = self._held()
+        workspace, k = lane.workspace, answers.rows.shape[1]
+        one = scan_products_bytes(1, k, self.segment.n, shortlist, workspace)
+        at_once = max(1, workspace.left // one)
+        given: Any = (queries, rows.words, vectors, norms, self._metric, ties, extremes)
+        rest: Any = (shortlist, at_once, lane.products.multiply, *answers, workspace)
+        scan_products(*given, *rest)
 
     def _passing(self, rows: _Passing) -> tuple[DeviceArray, DeviceArray]:
         """Bitmaps and counts; none where every row passes."""
