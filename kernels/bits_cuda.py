@@ -50,7 +50,7 @@ _products = pair_products(_CENTRES_AT_ONCE)
 
 
 @inner
-def _rotate(turned: Array, signs: Array) -> None:
+def rotate(turned: Array, signs: Array) -> None:
     """Rotate float32[D] in place (`rotation.rotate`); one warp."""
     size, lane = turned.shape[0], cuda.laneid
     part = np.int64(64)
@@ -150,7 +150,7 @@ def _prepare(
         if j < d:
             own[j] = np.float32(query_value(queries, number, mean, j, inverse, 1.0) * unit)
     cuda.syncwarp()
-    _rotate(own, signs)
+    rotate(own, signs)
     low, high = _ends(own)
     if bits == ONE_BIT:
         step = (high - low) / ((1 << PLANES) - 1)

@@ -249,15 +249,33 @@ def _merge(
             answers.work[number, part] = compared if part == column else 0
 
 
-def _parts(shape: Shape, m: int, k: int) -> list[tuple[tuple[int, ...], Any]]:
-    """What the blocks leave for the merge: distances, rows, and how many rows they compared."""
-    parts = (m, shape.shares)
+Parts = list[tuple[tuple[int, ...], Any]]
+"""Shapes and types of arrays in a workspace."""
+
+
+def parts_of(m: int, k: int, shares: int) -> Parts:
+    """What the blocks leave for `merge`: distances, rows, and how many rows they compared."""
+    parts = (m, shares)
     return [((*parts, k), np.float64), ((*parts, k), np.int32), (parts, np.int32)]
+
+
+def merge(
+    parts: list[DeviceArray],
+    ties: DeviceArray,
+    column: int,
+    answers: Answers,
+    workspace: Workspace,
+) -> None:
+    """The best of what the blocks left for each query; work is counted in one `column`."""
+    m, k = answers.rows.shape
+    room = room_for(k, workspace.threads)
+    given = (workspace.turn, *parts, ties, room, column, answers)
+    workspace.launch(_merge, m, *given, shared=bytes_of_lists(1, room))
 
 
 def best_of_bytes(m: int, k: int, n: int, one_selection: bool, workspace: Workspace) -> int:
     """What `best_of` borrows from a workspace of these threads and blocks."""
-    return bytes_of(*_parts(shape_of(m, k, n, one_selection, workspace), m, k))
+    return bytes_of(*parts_of(m, k, shape_of(m, k, n, one_selection, workspace).shares))
 
 
 def best_of(
@@ -276,13 +294,12 @@ def best_of(
     """
     m, k = answers.rows.shape
     shape = shape_of(m, k, selection.n, selection.shared, workspace)
-    threads, room = workspace.threads, room_for(k, workspace.threads)
+    threads = workspace.threads
     with workspace.frame():
-        parts = [workspace.take(*part) for part in _parts(shape, m, k)]
+        parts = [workspace.take(*part) for part in parts_of(m, k, shape.shares)]
         layout = (shape.room, shape.teams, shape.picked(threads))
         grid = (-(-m // shape.queries), shape.shares)
         scan, shared = scanners[shape.rows_at_once], shape.shared_bytes(threads)
         given, turn = (held, m, selection, ties, k, *layout), workspace.turn
         workspace.launch(scan, grid, turn, *given, *parts, shared=shared)
-        lists = bytes_of_lists(1, room)
-        workspace.launch(_merge, m, turn, *parts, ties, room, column, answers, shared=lists)
+        merge(parts, ties, column, answers, workspace)

@@ -28,6 +28,7 @@ from tests import (
     test_scan_bits_cuda,
     test_scan_clusters_cuda,
     test_scan_cuda,
+    test_scan_pq_cuda,
 )
 from tests import test_encode_cuda as encoding
 from tests import test_kmeans_cuda as clustering
@@ -106,6 +107,11 @@ def run_everything() -> None:
         for m in (1, 2):
             asked, every = rows.array[:m], np.ones((1, len(rows.array)), bool)
             test_scan_bits_cuda.on_device(rows, held, asked, every, "all", 2, 8)
+    for width in (4, 8):
+        products = test_scan_pq_cuda.codes_of(rows, width, "random")
+        test_scan_pq_cuda.on_device(
+            products, rows.array[:1], np.ones((1, len(rows.array)), bool), 2
+        )
     words, listed, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
     space = workspace()
     bitset_cuda.count(words, out, space)
