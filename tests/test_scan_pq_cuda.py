@@ -21,8 +21,8 @@ QUERIES = np.random.default_rng(2).standard_normal((3, D)).astype(np.float32) * 
 
 
 def codes_of(rows: Rows, bits: int, rotation: str = "none", parts: int | None = None) -> PQCodes:
-    given: Any = (rows.store, rows.codes.mean, 1, bits, parts, rotation)
-    return PQCodes.build(*given, centroids=rows.centroids.centres, offsets=rows.bounds)
+    around = (rows.centroids.centres, rows.bounds)
+    return PQCodes.build(rows.store, rows.codes.mean, 1, bits, parts, rotation, *around)
 
 
 def on_device(
