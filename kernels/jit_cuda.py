@@ -20,7 +20,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numba
 import numba.cuda
@@ -104,12 +104,14 @@ def kernel(function: Any = None, /, *, name: str = "", max_registers: int | None
     """
     if function is None:
         return lambda f: kernel(f, name=name, max_registers=max_registers)
+    label = f"{function.__module__.rpartition('.')[2]}.{name or function.__qualname__}"
     if SIMULATED:
-        return Kernel(function)
-    dispatcher = cuda.jit(max_registers=max_registers)(function)
-    module = function.__module__.rpartition(".")[2]
-    dispatcher._cache = _Disk(f"{module}.{name or function.__qualname__}")
-    return dispatcher
+        made: Any = Kernel(function)
+    else:
+        made = cuda.jit(max_registers=max_registers)(function)
+        made._cache = _Disk(label)
+    made.label = label
+    return made
 
 
 def inner(function: Function) -> Function:
@@ -133,7 +135,11 @@ class Workspace:
 
     `threads` of a block are 32, 64, 128 or 256; `blocks` is how many of them fill the device (four
     on each multiprocessor, unless told). `turn`: the queries that launches answer (`turns_cuda`).
+    `watch` is called before each launch of any workspace, with the kernel's label and the stream,
+    and what it gives after it.
     """
+
+    watch: ClassVar[Callable[[str, Any], Callable[[], None]] | None] = None
 
     def __init__(
         self, nbytes: int, stream: Any = 0, threads: int = BLOCK, blocks: int | None = None
@@ -194,7 +200,11 @@ class Workspace:
     ) -> None:
         """Put a kernel on the stream; nothing where there are no blocks to run."""
         if (min(blocks) if isinstance(blocks, tuple) else blocks) > 0:
+            watch = Workspace.watch
+            launched = None if watch is None else watch(kernel.label, self.stream)
             kernel[blocks, self.threads, self.stream, shared](*arguments)
+            if launched is not None:
+                launched()
 
 
 def bytes_of(*arrays: tuple[tuple[int, ...], npt.DTypeLike]) -> int:

@@ -1,196 +1,256 @@
-"""`fanns bench gpu`: batches of filtered queries on a GPU, beside the CPU's paths on one thread."""
+"""`fanns bench gpu`: filtered search on a GPU, beside the CPU's paths and the peers of a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fanns
-from fanns.bench.proofs.asking import nearest, recalls
 from fanns.bench.proofs.findings import Bar, Finding
+from fanns.bench.proofs.gpu_asks import Ask, K
+from fanns.bench.proofs.gpu_builds import Build
+from fanns.bench.proofs.gpu_memory import Checked
+from fanns.bench.proofs.gpu_peers import Gone, Peer
+from fanns.bench.proofs.gpu_runs import (
+    RECALL,
+    Clock,
+    DeviceSeconds,
+    FromPeer,
+    Left,
+    Measured,
+    Run,
+    measure,
+    ours,
+    told,
+)
 from fanns.bench.proofs.kernel_gpu import Bandwidth
-from fanns.bench.proofs.large import Large, asked, group_filters
+from fanns.bench.proofs.large import Large
 from fanns.bench.reporting.sheets import Sheet
 from fanns.bench.reporting.wording import percent
-from fanns.bench.running.schedule import shuffled
-from fanns.bench.workloads import truth
+from fanns.bench.workloads.truth import Report
 
-K, RECALL, SLACK = 10, 0.95, 0.02
-SHARES = (0.001, 0.01, 0.1, 0.5)
-NO_FILTER = "no filter"
+SLACK = 0.02
 SHARE = 0.7
 """Of the rate of a copy, that scans are to reach."""
 
-
-@dataclass
-class Place:
-    """One kind of filter and size of batch, answered by "cuda" or "cpu".
-
-    Attributes:
-        batch: queries of a call. seconds: of each call, over rounds. recalls: of each query.
-        where: the paths that answered, as `explain` names them.
-    """
-
-    kind: str
-    batch: int
-    device: str
-    recalls: NDArray[np.float64]
-    where: str
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        """Queries a second, of the median call."""
-        return self.batch / float(np.median(self.seconds))
+_OURS, _CPU = "fanns, GPU", "fanns, CPU"
+_NONE = "-"
 
 
-class Asking:
-    """A batch of queries float32[m, d], each under a filter of one kind of its own."""
-
-    def __init__(
-        self, queries: NDArray[np.float32], where: str | None, params: Sequence[dict[str, int]]
-    ) -> None:
-        self.queries, self.where = queries, where
-        self._params = None if where is None else _each(params)
-
-    def ask(self, index: fanns.Index) -> Any:
-        """All hits, ids read."""
-        found = index.search(self.queries, K, self.where, self._params, recall=RECALL)
-        for hits in found:
-            hits.ids  # noqa: B018 - read when first asked for: part of the answer
-        return found
-
-
-def _each(params: Sequence[dict[str, int]]) -> dict[str, Any]:
-    return {name: fanns.each([one[name] for one in params]) for name in params[0]}
-
-
-def groups(rows: int) -> list[int]:
-    """Rows in the groups that a set of so many rows needs."""
-    return [max(1, round(share * rows)) for share in SHARES]
-
-
-def measure(
+def run(
     held: Large,
-    queries: int,
+    asks: Sequence[Ask],
+    peers: Sequence[str],
     batches: Sequence[int],
     rounds: int,
+    clock: Clock,
+    device_seconds: DeviceSeconds,
     device_memory: str | None = None,
-    report: truth.Report | None = None,
-) -> list[Place]:
-    """Every kind of filter in batches of every size, on the device and on the CPU in turn.
-
-    A batch of more than `queries` asks them again and again: answers do not depend on it, and the
-    CPU, whose time does not either, is asked each one once.
-    """
+    report: Report | None = None,
+) -> Measured:
+    """Every ask on the device, on the CPU and by every peer that is there."""
+    absent: list[Left] = []
+    found: list[FromPeer] = []
     cpu, gpu = fanns.open(held.index), fanns.open(held.index)
     try:
         gpu.to("cuda", device_memory)
-        wanted = asked(queries, cpu.dimensions)
-        runs: list[tuple[Place, fanns.Index, Asking]] = []
-        for kind, (where, params) in _filters(held, queries).items():
-            runs += _runs(held, kind, where, params, wanted, batches, cpu, gpu)
-        for turn in range(rounds):
+        for number, name in enumerate(peers):
             if report is not None:
-                report("gpu", turn, rounds)
-            for place, index, batch in shuffled(runs, "gpu", turn):
-                begun = perf_counter()
-                batch.ask(index)
-                place.seconds.append(perf_counter() - begun)
-        return [place for place, _, _ in runs]
+                report("peers", number, len(peers))
+            try:
+                found.append(FromPeer(Peer(name, held.folder, max(1.0, clock.left / 4))))
+            except Gone as gone:
+                absent.append(Left(name, "everything", str(gone)))
+        contenders = [*ours(cpu, gpu, len(asks[0].queries)), *found]
+        measured = measure(
+            asks, contenders, held.vectors(), batches, rounds, clock, device_seconds, report
+        )
+        measured.left[:0] = absent
+        return measured
     finally:
+        for one in found:
+            one.peer.close()
         cpu.close()
         gpu.close()
 
 
-def _runs(
-    held: Large,
-    kind: str,
-    where: str | None,
-    params: Sequence[dict[str, int]],
-    queries: NDArray[np.float32],
-    batches: Sequence[int],
-    cpu: fanns.Index,
-    gpu: fanns.Index,
-) -> list[tuple[Place, fanns.Index, Asking]]:
-    """The batches of one kind of filter, with their recall; not timed yet."""
-    found = truth.solve(
-        held.vectors(), held.attributes(), queries, [where] * len(queries), list(params), depth=K
-    )
-    best, made = nearest(found), []
-    for device, index in (("cuda", gpu), ("cpu", cpu)):
-        told = Asking(queries, where, params).ask(index)
-        ids = [np.asarray(hits.ids, np.int64) for hits in told]
-        reached = recalls(held.vectors(), queries, ids, best)
-        own = {size if device == "cuda" else min(size, len(queries)) for size in batches}
-        for batch in sorted(own):
-            places = np.resize(np.arange(len(queries)), batch)
-            one = Asking(queries[places], where, [params[place] for place in places.tolist()])
-            path = one.ask(index)[0].explain().segments[0].path
-            made.append((Place(kind, batch, device, reached, path), index, one))
-    return made
-
-
-def _filters(held: Large, count: int) -> dict[str, tuple[str | None, list[dict[str, int]]]]:
-    """`count` filters of each kind: their text, and the parameters of each."""
-    rows = held.attributes().num_rows
-    made: dict[str, tuple[str | None, list[dict[str, int]]]] = {NO_FILTER: (None, [{}] * count)}
-    for share, size in zip(SHARES, groups(rows), strict=True):
-        drawn = group_filters(rows, size, count)
-        made[f"group of {percent(share)}"] = drawn[0][0], [params for _, params in drawn]
-    return made
-
-
 def judge(
-    places: Sequence[Place], bandwidths: Sequence[Bandwidth], setting: Sequence[str]
+    chip: str,
+    measured: Measured,
+    bandwidths: Sequence[Bandwidth],
+    builds: Sequence[Build],
+    checked: Sequence[Checked],
+    setting: Sequence[str],
 ) -> Finding:
-    """Recall on the device has a bar, and so has the bandwidth of the scans."""
-    on_device = [place for place in places if place.device == "cuda"]
-    worst = min(on_device, key=lambda place: place.recalls.mean())
-    least, found = RECALL - SLACK, float(worst.recalls.mean())
-    told = f"worst {found:.3f} at {worst.kind}"
-    bars = [Bar(f"recall@{K} on the device", f"at least {least:g}", told, found >= least)]
-    copy = next(one.per_second for one in bandwidths if one.is_copy)
+    """Recall and filters on the device, the bandwidth of scans and the memory check have bars."""
+    runs = measured.runs
+    bars = [*_recall_bars(runs), *_bandwidth_bars(bandwidths), *_memory_bars(checked)]
+    sheets = [
+        (f"Queries a second at recall {RECALL:g}", _rates([r for r in runs if not r.bound])),
+        ("The same, filters bound beforehand", _rates([r for r in runs if r.bound])),
+        ("On the device and end to end", _device(runs)),
+        ("Kernels", _kernels(runs)),
+        ("Bandwidth", _bandwidths(bandwidths)),
+        ("Builds", _builds(builds)),
+        ("Settings", _settings(runs)),
+        ("Memory check", _memory(checked)),
+        ("Not run", _left(measured.left)),
+    ]
+    kept = [(heading, sheet) for heading, sheet in sheets if sheet.rows]
+    records = [_record(one) for one in runs]
+    title = f"Filtered search on a GPU: {chip}"
+    return Finding("gpu", title, [*setting, _METHOD], kept, bars, records)
+
+
+_METHOD = (
+    f"k = {K}. Each contender has the cheapest setting whose recall over all queries is {RECALL:g} "
+    "or more; in brackets the best recall where none reaches it, and ! where rows fail their "
+    "filter. Times are end to end, from queries on the host to row numbers there, filters "
+    "included: medians over interleaved rounds. Where the CPU is predicted to be sooner it answers "
+    "for the GPU, as for any user. By itself it has one thread and is asked no query twice in a "
+    "batch. Peers take their filters as bitmaps that the host makes from posting lists."
+)
+
+
+def _recall_bars(runs: Sequence[Run]) -> list[Bar]:
+    own = [run for run in runs if run.name == _OURS]
+    if not own:
+        return [Bar(f"recall@{K} on the device", f"at least {RECALL - SLACK:g}", "no run", None)]
+    worst, wrong = min(own, key=lambda run: run.recall), sum(run.wrong for run in own)
+    least = RECALL - SLACK
+    told_worst = f"worst {worst.recall:.3f} at {told(worst.ask)}"
+    return [
+        Bar(f"recall@{K} on the device", f"at least {least:g}", told_worst, worst.recall >= least),
+        Bar("rows that fail their filter, on the device", "0", f"{wrong:,}", wrong == 0),
+    ]
+
+
+def _bandwidth_bars(bandwidths: Sequence[Bandwidth]) -> list[Bar]:
+    made = []
+    copy = next((one.per_second for one in bandwidths if one.is_copy), 0.0)
     for one in bandwidths:
         if not one.is_copy:
             share = one.per_second / copy
             what = f"{one.name}: bytes read, as a share of a copy on the device"
-            bars.append(Bar(what, f"at least {SHARE:g}", f"{share:.2f}", share >= SHARE))
-    sheets = [("Batches", _sheet(places)), ("Bandwidth", _bandwidths(bandwidths))]
-    records = [_record(place) for place in places]
-    return Finding("gpu", "Filtered search on a GPU", [*setting, _METHOD], sheets, bars, records)
+            made.append(Bar(what, f"at least {SHARE:g}", f"{share:.2f}", share >= SHARE))
+    return made
 
 
-_METHOD = (
-    f"k = {K}, recall {RECALL:g}, a filter of its own for each query. Times are end to end, from "
-    "the call to the ids: medians over interleaved rounds. The CPU has one thread."
-)
-
-
-def _sheet(places: Sequence[Place]) -> Sheet:
-    heads = ["filter", "device", "path", "batch", "us a query", "queries/s", "recall"]
-    rows = [
-        [
-            place.kind, place.device, place.where, f"{place.batch:,}", f"{1e6 / place.rate:,.1f}",
-            f"{place.rate:,.0f}", f"{place.recalls.mean():.3f}",
-        ]
-        for place in places
+def _memory_bars(checked: Sequence[Checked]) -> list[Bar]:
+    return [
+        Bar(
+            f"compute-sanitizer, {one.tool}", "clean",
+            one.state if one.state == "clean" else f"{one.state}: {one.told}",
+            {"clean": True, "errors": False}.get(one.state),
+        )
+        for one in checked
     ]  # fmt: skip
-    return Sheet(heads, rows, words=3)
+
+
+def _rates(runs: Sequence[Run]) -> Sheet:
+    found_names = dict.fromkeys(run.name for run in runs)
+    names = sorted(found_names, key=lambda name: (name != _OURS, name != _CPU))
+    lines: dict[tuple[str, int], dict[str, str]] = {}
+    for run in runs:
+        lines.setdefault((told(run.ask), run.batch), {})[run.name] = _rate(run)
+    passing = {told(run.ask): run.ask for run in runs}
+    rows = [
+        [what, percent(passing[what].passing), f"{passing[what].affinity:+.2f}", f"{batch:,}",
+         *(found.get(name, _NONE) for name in names)]
+        for (what, batch), found in lines.items()
+    ]  # fmt: skip
+    return Sheet(["filter", "passing", "affinity", "batch", *names], rows)
+
+
+def _rate(run: Run) -> str:
+    words = [f"{run.rate:,.0f}"]
+    if run.recall < RECALL:
+        words.append(f"({run.recall:.3f})")
+    if run.name == _OURS and not on_device(run):
+        words.append("by the CPU")
+    return " ".join([*words, *(["!"] if run.wrong else [])])
+
+
+def on_device(run: Run) -> bool:
+    """Whether the device answered, and not the CPU, predicted to be sooner."""
+    return "cuda" in run.path
+
+
+def _device(runs: Sequence[Run]) -> Sheet:
+    """Of ours: what kernels took by themselves, beside the whole of a call."""
+    rows = []
+    for run in runs:
+        if run.device is not None and on_device(run):
+            own, whole = sum(run.device.values()), float(np.median(run.seconds))
+            each = 1e6 / run.batch
+            rows.append(
+                [told(run.ask), run.path, f"{run.batch:,}", f"{own * each:,.2f}",
+                 f"{whole * each:,.2f}", percent(own / whole)]
+            )  # fmt: skip
+    heads = ["filter", "path", "batch", "us a query on the device", "us end to end", "share"]
+    return Sheet(heads, rows, words=2)
+
+
+def _kernels(runs: Sequence[Run]) -> Sheet:
+    total: dict[str, float] = {}
+    for run in runs:
+        for label, seconds in (run.device or {}).items():
+            total[label] = total.get(label, 0.0) + seconds
+    whole = sum(total.values())
+    rows = [
+        [label, f"{seconds * 1e3:,.2f}", percent(seconds / whole) if whole else _NONE]
+        for label, seconds in sorted(total.items(), key=lambda one: -one[1])
+    ]
+    return Sheet(["kernel", "ms in one call of each run", "share"], rows)
 
 
 def _bandwidths(bandwidths: Sequence[Bandwidth]) -> Sheet:
-    rows = [[one.name, f"{one.per_second / 1e9:,.1f}"] for one in bandwidths]
-    return Sheet(["kernel", "GB/s"], rows, words=1)
+    copy = next((one.per_second for one in bandwidths if one.is_copy), 0.0)
+    rows = [
+        [one.name, f"{one.per_second / 1e9:,.1f}", percent(one.per_second / copy)]
+        for one in bandwidths
+    ]
+    return Sheet(["kernel", "GB/s", "of a copy"], rows)
 
 
-def _record(place: Place) -> dict[str, Any]:
+def _builds(builds: Sequence[Build]) -> Sheet:
+    stages = list(dict.fromkeys(stage for one in builds for stage in one.stages))
+    heads = ["stage", *(f"{one.device}, s for {one.rows:,} rows" for one in builds)]
+    rows = [
+        [stage, *(f"{one.stages[stage]:.2f}" if stage in one.stages else _NONE for one in builds)]
+        for stage in stages
+    ]
+    total = ["all", *(f"{one.seconds:.2f}" for one in builds)]
+    return Sheet(heads, [*rows, total] if builds else [])
+
+
+def _settings(runs: Sequence[Run]) -> Sheet:
+    seen: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        setting = ", ".join(f"{name} {value}" for name, value in run.setting.items()) or _NONE
+        seen.setdefault((told(run.ask), run.name), [setting, f"{run.recall:.3f}", f"{run.wrong:,}"])
+    heads = ["filter", "contender", "setting", "recall", "wrong rows"]
+    return Sheet(heads, [[*key, *values] for key, values in seen.items()], words=3)
+
+
+def _memory(checked: Sequence[Checked]) -> Sheet:
+    return Sheet(["tool", "state", "told"], [list(one) for one in checked], words=3)
+
+
+def _left(left: Sequence[Left]) -> Sheet:
+    rows = [[one.name, one.what, one.why] for one in left]
+    return Sheet(["contender", "what", "why"], rows, words=3)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    device = None if run.device is None else sum(run.device.values())
     return {
-        "filter": place.kind, "device": place.device, "path": place.where, "batch": place.batch,
-        "queries_per_second": place.rate, "recall": float(place.recalls.mean()),
+        "filter": run.ask.kind, "each": run.ask.each, "where": run.ask.where or "",
+        "passing": run.ask.passing, "affinity": run.ask.affinity, "contender": run.name,
+        "bound": run.bound, "batch": run.batch, "setting": str(dict(run.setting)),
+        "path": run.path, "recall": run.recall, "wrong": run.wrong,
+        "queries_per_second": run.rate, "seconds": float(np.median(run.seconds)),
+        "device_seconds": device,
     }  # fmt: skip

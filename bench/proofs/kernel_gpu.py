@@ -1,8 +1,10 @@
-"""The masked scans on a GPU against a copy of the same bytes within its memory."""
+"""The masked scans on a GPU against a copy of the same bytes within its memory, and the time that
+kernels take there by themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -79,6 +81,53 @@ def measure(rows: int, dimensions: int, repeats: int) -> list[Bandwidth]:
         Bandwidth(name, size / _seconds(call, repeats), is_copy)
         for name, call, size, is_copy in calls
     ]
+
+
+TIMED = (
+    "Simulated: every time here is one of the simulator on the CPU, and means nothing. Kernels are "
+    "timed by the host's clock instead of CUDA events."
+    if SIMULATED
+    else "Kernels are timed by CUDA events around their launches, in a call of its own."
+)
+
+
+def scanned(rows: int, wanted: int) -> int:
+    """Rows of the scans whose bandwidth is measured, where none are asked for."""
+    return rows if SIMULATED else max(rows, wanted)
+
+
+def device_seconds(call: Callable[[], object]) -> Mapping[str, float]:
+    """Seconds of each kernel that a call launches, by its label: between an event before the launch
+    and one behind it, on the launch's stream.
+
+    A kernel that is shorter than its launch takes seems as long as this, where nothing was queued
+    before it. In the simulator, which has no such events, the host's clock is read.
+    """
+    spans: list[tuple[str, Any, Any]] = []
+
+    def begun(label: str, stream: Any) -> Callable[[], None]:
+        start = _mark(stream)
+        return lambda: spans.append((label, start, _mark(stream)))
+
+    Workspace.watch = begun
+    try:
+        call()
+        cuda_host.synchronize()
+    finally:
+        Workspace.watch = None
+    found: dict[str, float] = {}
+    for label, start, end in spans:
+        took = end - start if SIMULATED else start.elapsed_time(end) / 1e3
+        found[label] = found.get(label, 0.0) + float(took)
+    return found
+
+
+def _mark(stream: Any) -> Any:
+    if SIMULATED:
+        return perf_counter()
+    event = cuda_host.event()
+    event.record(stream)
+    return event
 
 
 def _seconds(call: Callable[[], None], repeats: int) -> float:
