@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fanns.bench.engines.batches import BatchEngine
 from fanns.bench.engines.engine import Items, UnsupportedError
-from fanns.bench.proofs import gpu_asks, gpu_memory, gpu_runs
+from fanns.bench.proofs import gpu_asks, gpu_builds, gpu_memory, gpu_runs
 from fanns.bench.proofs.gpu_builds import Build
 from fanns.bench.proofs.gpu_checked import DONE
 from fanns.bench.proofs.gpu_memory import Checked
@@ -223,6 +223,7 @@ def test_a_tiny_run(
     monkeypatch.setattr(searching.DeviceSearch, "_measure", lambda *args: costs)
     made = lanes.Workspace
     monkeypatch.setattr(lanes, "Workspace", lambda nbytes, stream: made(1 << 22, stream, 32, 2))
+    monkeypatch.setattr(gpu_builds, "DEVICES", ("cpu",))  # builds on a GPU have tests of their own
     monkeypatch.setattr(gpu_asks, "SHARES", (0.1,))
     monkeypatch.setattr(gpu_asks, "CELLS", ("range_date-0.1-none",))
     command = "bench gpu --rows 100 --dimensions 8 --batch 1 --batch 2 --queries 2 --rounds 1"

@@ -91,6 +91,10 @@ TIMED = (
 )
 
 
+BUILDS = 1 if SIMULATED else 2
+"""Times that builds are made: the first may compile."""
+
+
 def scanned(rows: int, wanted: int) -> int:
     """Rows of the scans whose bandwidth is measured, where none are asked for."""
     return rows if SIMULATED else max(rows, wanted)
