@@ -40,7 +40,7 @@ from fanns.prepared import Prepared, Snapshot, prepare
 from fanns.quick import Quick
 from fanns.quick_batch import answer_batch
 from fanns.quick_live import QuickLive
-from fanns.requests import Note, check_search, filters_of
+from fanns.requests import Note, check_search, filters_of, grouped
 from fanns.schema import Schema
 from fanns.segment import Segment
 from fanns.segment_building import Machine
@@ -637,13 +637,18 @@ class Index(Mutable):
         snapshot, device, told = self._snapshot, self._device, None
         k = min(k, snapshot.rows)
         each = filters_of(where, params, single, len(queries))
+        if device is not None:
+            groups = [((where, params), range(len(queries)))] if each is None else grouped(each)
+            shared = [prepare(snapshot, *filter_, nulls) for filter_, _ in groups]
+            owners = np.empty(len(queries), np.int32)
+            for number, (_, members) in enumerate(groups):
+                owners[members] = number
+            told = device.left_to_cpu(snapshot, shared, owners, k, options)
+            if told is None:
+                found: DeviceAnswers = device.search(snapshot, shared, owners, queries, k, options)
+                return found
         asked = [(where, params)] if each is None else each
         filters = [prepare(snapshot, filter_, bound, nulls) for filter_, bound in asked]
-        if device is not None:
-            told = device.left_to_cpu(snapshot, filters, len(queries), k, options)
-            if told is None:
-                found: DeviceAnswers = device.search(snapshot, filters, queries, k, options)
-                return found
         if each is None:
             return self._answer_all(snapshot, queries, k, filters[0], options, told)
         out = []

@@ -9,7 +9,6 @@ single look-up, numpy looks all of them up, and the lists are slices of posting 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
 from operator import itemgetter
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -25,19 +24,15 @@ from fanns.parameters import Each
 from fanns.planner import Plan
 from fanns.prepared import Prepared
 from fanns.quick import Asked, Asking, Quick, Way
-from fanns.requests import filters_of
+from fanns.requests import Filter, filters_of, grouped
 from fanns.selection import Selection
 from fanns.threads import run_chunks
 
 CHUNK = 64
 """Queries that a thread takes at a time."""
 
-COMPARED = frozenset((str, int, float, bool, date, datetime))
-"""Types of parameters by which filters are found to be equal."""
-
 Params = Mapping[str, Any] | None
 Columns = dict[str, Sequence[Any]]
-Filter = tuple[Any, Params]
 Lists = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops int64[m], rows int32
 
 
@@ -140,7 +135,7 @@ def _answer_each(
     begun, m = perf_counter_ns(), len(queries)
     members: list[Member] = []
     rest: list[Group] = []
-    for (where, params), numbers in _grouped(filters):
+    for (where, params), numbers in grouped(filters):
         filter_, values, selection = quick.select(where, params)
         planned = quick.plan((selection.count, k, options.recall))
         if planned is None:
@@ -158,24 +153,6 @@ def _answer_each(
         found[member.query] = listed[place]
     _answer_groups(quick, queries, k, rest, options, filter_ns, found)
     return BatchHits([hits for hits in found if hits is not None])
-
-
-def _grouped(filters: Sequence[Filter]) -> list[tuple[Filter, list[int]]]:
-    """Equal filters, and the numbers of their queries; only plain ones are compared."""
-    groups: dict[Any, tuple[Filter, list[int]]] = {}
-    for number, filter_ in enumerate(filters):
-        where, params = filter_
-        key: Any = number
-        if type(where) is str or type(where) is Prepared:
-            types = tuple(map(type, params.values())) if params else ()
-            if COMPARED.issuperset(types):  # 1 and True are equal, and different parameters
-                key = (where, *types, *params, *params.values()) if params else (where,)
-        group = groups.get(key)
-        if group is None:
-            groups[key] = (filter_, [number])
-        else:
-            group[1].append(number)
-    return list(groups.values())
 
 
 def _answer_members(

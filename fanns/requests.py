@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from fanns.arguments import (
@@ -21,6 +22,12 @@ from fanns.filters import split_params
 from fanns.hits import STATUSES, Hits, RowSource
 from fanns.planner import PATHS
 from fanns.prepared import Prepared, Snapshot
+
+COMPARED = frozenset((str, int, float, bool, date, datetime))
+"""Types of parameters by which filters are found to be equal."""
+
+Filter = tuple[Any, Mapping[str, Any] | None]
+"""What was given as a filter, and the values of its parameters."""
 
 
 class Note:
@@ -81,7 +88,7 @@ class Note:
 
 def filters_of(
     where: Any, params: Mapping[str, Any] | None, single: bool, m: int
-) -> list[tuple[Any, Mapping[str, Any] | None]] | None:
+) -> list[Filter] | None:
     """One (filter, params) per query, or None when all queries share them."""
     bound = split_params(params, m)
     if isinstance(where, (list, tuple)):
@@ -92,6 +99,24 @@ def filters_of(
             )
         return [(where[i], bound[i] if bound else params) for i in range(m)]
     return None if bound is None else [(where, bound[i]) for i in range(m)]
+
+
+def grouped(filters: Sequence[Filter]) -> list[tuple[Filter, list[int]]]:
+    """Equal filters, and the numbers of their queries; only plain ones are compared."""
+    groups: dict[Any, tuple[Filter, list[int]]] = {}
+    for number, filter_ in enumerate(filters):
+        where, params = filter_
+        key: Any = number
+        if type(where) is str or type(where) is Prepared:
+            types = tuple(map(type, params.values())) if params else ()
+            if COMPARED.issuperset(types):  # 1 and True are equal, and different parameters
+                key = (where, *types, *params, *params.values()) if params else (where,)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = (filter_, [number])
+        else:
+            group[1].append(number)
+    return list(groups.values())
 
 
 def check_search(

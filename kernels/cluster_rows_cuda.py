@@ -27,7 +27,7 @@ from fanns.kernels.jit_cuda import WARP, DeviceArray, Turn, Workspace, cuda, inn
 from fanns.kernels.masked_scan_cuda import MOST, bytes_of_lists, shared_lists
 from fanns.kernels.scan import APPROXIMATE, EXACT, EXHAUSTED
 from fanns.kernels.topk_cuda import Lists, clear, cut_back, offer, room_for
-from fanns.kernels.turns_cuda import skipped
+from fanns.kernels.turns_cuda import bitmap_of, skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 MOST_CLUSTERS = MOST
@@ -237,9 +237,9 @@ def _choose(
     number, most = cuda.blockIdx.x, chosen.rows.shape[1]
     if skipped(turn, number):
         return
-    own, clusters = number if words.shape[0] > 1 else 0, bounds.shape[0] - 1
+    own, clusters = bitmap_of(turn, words.shape[0], number), bounds.shape[0] - 1
     n = bounds[clusters]
-    count = counts[number if counts.shape[0] > 1 else 0] if counts.shape[0] > 0 else n
+    count = counts[own] if counts.shape[0] > 0 else n
     lists, _, state = shared_lists(1, room, STATE)
     _rank(queries, parameters, number, centres, lists, room, keep)
     far = enough_rows(enough.far, count, max(n, 1))

@@ -18,7 +18,7 @@ from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda,
 from fanns.kernels.masked_scan_cuda import Answers
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS
-from fanns.kernels.turns_cuda import skipped
+from fanns.kernels.turns_cuda import bitmap_of, skipped
 
 SEEDS = 128
 """Rows to begin with that are chosen for a query: a walk takes them by and by."""
@@ -32,7 +32,7 @@ def _settle(turn: Turn, counts: Any, n: int, walked: Answers, answers: Answers) 
         k, found = answers.rows.shape[1], answers.found[number]
         count = np.int64(n)
         if counts.shape[0] > 0:
-            count = counts[number if counts.shape[0] > 1 else 0]
+            count = counts[bitmap_of(turn, counts.shape[0], number)]
         status, chosen = walked.status[number], walked.found[number]
         if chosen == count:
             status = EXACT

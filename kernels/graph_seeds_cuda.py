@@ -20,7 +20,7 @@ from fanns.kernels.jit import Array, Integer
 from fanns.kernels.jit_cuda import WARP, DeviceArray, Turn, Workspace, cuda, inner, kernel
 from fanns.kernels.masked_scan_cuda import bytes_of_lists, shared_lists
 from fanns.kernels.topk_cuda import clear, cut_back, offer, room_for
-from fanns.kernels.turns_cuda import skipped
+from fanns.kernels.turns_cuda import bitmap_of, skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 _products = pair_products(SUMS)
@@ -82,7 +82,7 @@ def _seeds(
     number, warp = cuda.blockIdx.x, cuda.threadIdx.x // WARP
     if skipped(turn, number):
         return
-    own = number if words.shape[0] > 1 else 0
+    own = bitmap_of(turn, words.shape[0], number)
     step = SUMS * (cuda.blockDim.x // WARP)
     lists, _, _ = shared_lists(1, room, 0)
     rows, sums = cuda.local.array(SUMS, int32), cuda.local.array(SUMS, int32)

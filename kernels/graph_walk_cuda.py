@@ -53,7 +53,7 @@ from fanns.kernels.jit_cuda import (
 from fanns.kernels.masked_scan_cuda import Answers, bytes_of_lists, shared_lists
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXHAUSTED, FULL, HOPS
 from fanns.kernels.topk_cuda import Lists, clear, cut_back, offer
-from fanns.kernels.turns_cuda import skipped
+from fanns.kernels.turns_cuda import bitmap_of, skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
 BEGUN = 32
@@ -191,7 +191,7 @@ def _walk(
     number, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
     if skipped(turn, number):
         return
-    own = number if words.shape[0] > 1 else 0
+    own = bitmap_of(turn, words.shape[0], number)
     lists, _, rest = shared_lists(
         lists_of_block, room, STATE + fresh_places + links.shape[1] + table_places
     )
@@ -207,7 +207,7 @@ def _walk(
     cuda.syncthreads()
     count = np.int64(links.shape[0])
     if counts.shape[0] > 0:
-        count = counts[number if counts.shape[0] > 1 else 0]
+        count = counts[own]
     near = max(rank, min(SHORTEST, beam, count))
     enough = beam if gap >= UNBOUNDED else near
     floor = _floor(held[4][number], metric, limits)

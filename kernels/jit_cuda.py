@@ -120,10 +120,15 @@ def inner(function: Function) -> Function:
 
 
 class Turn(NamedTuple):
-    """Of `plans` int8[m], one for each query, the `plan` that launches answer; all of no plans."""
+    """What launches know of the queries of a batch (`turns_cuda`).
+
+    Of `plans` int8[m], one for each query, the `plan` that they answer; all of no plans. `owners`
+    int32[m]: which bitmap each query has; of none, there is one for all or one for each.
+    """
 
     plans: DeviceArray
     plan: int
+    owners: DeviceArray
 
 
 class Workspace:
@@ -151,7 +156,8 @@ class Workspace:
         self._memory = cuda_host.device_array(max(nbytes, ALIGNMENT), np.uint8)
         self._used = 0
         self._views: dict[tuple[int, tuple[int, ...], str], DeviceArray] = {}
-        self._everyone = self.turn = Turn(self._memory[:0].view(np.int8), 0)
+        nothing = self._memory[:0]
+        self.turn = Turn(nothing.view(np.int8), 0, nothing.view(np.int32))
 
     @property
     def nbytes(self) -> int:
@@ -174,11 +180,22 @@ class Workspace:
     @contextlib.contextmanager
     def only(self, plans: DeviceArray, plan: int) -> Iterator[Workspace]:
         """Launches inside answer only the queries that have this plan of plans int8[m]."""
-        self.turn = Turn(plans, plan)
+        before = self.turn
+        self.turn = before._replace(plans=plans, plan=plan)
         try:
             yield self
         finally:
-            self.turn = self._everyone
+            self.turn = before
+
+    @contextlib.contextmanager
+    def owned(self, owners: DeviceArray) -> Iterator[Workspace]:
+        """For launches inside, query i has bitmap owners[i] (int32[m])."""
+        before = self.turn
+        self.turn = before._replace(owners=owners)
+        try:
+            yield self
+        finally:
+            self.turn = before
 
     def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         """A device array, not initialised; MemoryError if the workspace is too small."""

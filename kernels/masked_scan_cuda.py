@@ -166,7 +166,7 @@ def scanner(name: str, rows_at_once: int, compare: Any) -> Any:
         warp, warps = cuda.threadIdx.x // WARP, cuda.blockDim.x // WARP
         step, own_row = rows_at_once * (warps // teams), rows_at_once * (warp // teams)
         own_query = queries_at_once * (warp % teams)
-        own = own_selection(selection, cuda.blockIdx.x)
+        own = own_selection(turn, selection, cuda.blockIdx.x)
         position, stop = share_of(selection, own, 0), share_of(selection, own, 1)
         wanted, compared = picked_places - WORD * cuda.blockDim.x, 0
         while True:

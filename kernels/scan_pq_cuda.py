@@ -23,7 +23,15 @@ from numba import float32, uint8
 from fanns.kernels.bitset_cuda import WORD
 from fanns.kernels.fastscan import CENTROIDS, groups_of
 from fanns.kernels.jit import Array
-from fanns.kernels.jit_cuda import SHARED_BYTES, DeviceArray, Workspace, bytes_of, cuda, kernel
+from fanns.kernels.jit_cuda import (
+    SHARED_BYTES,
+    DeviceArray,
+    Turn,
+    Workspace,
+    bytes_of,
+    cuda,
+    kernel,
+)
 from fanns.kernels.masked_scan_cuda import (
     MERGED,
     MOST,
@@ -48,6 +56,7 @@ from fanns.kernels.pq_cuda import (
 from fanns.kernels.scan import CODES, WORDS
 from fanns.kernels.selection_cuda import Selection, own_selection, pick, share_of
 from fanns.kernels.topk_cuda import clear, cut_back, offer, room_for
+from fanns.kernels.turns_cuda import skipped
 
 
 def _scanner(name: str, fast: bool) -> Any:
@@ -58,6 +67,7 @@ def _scanner(name: str, fast: bool) -> Any:
 
     @kernel(name=name)
     def scan(
+        turn: Turn,
         held: Any,
         selection: Selection,
         k: int,
@@ -70,6 +80,8 @@ def _scanner(name: str, fast: bool) -> Any:
     ) -> None:
         every, codes, fields, parameters, labels, bases = held
         number, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+        if skipped(turn, number):
+            return
         lists, count, picked = shared_lists(1, room, picked_places)
         shared, tables = cuda.shared.array(0, kind), every[number]
         if table_start > 0:
@@ -78,7 +90,7 @@ def _scanner(name: str, fast: bool) -> Any:
                 shared[table_start + i] = tables[i]
             tables = shared[table_start : table_start + size]
         clear(lists)
-        own, nothing = own_selection(selection, number), lists.bar_ties[:0]
+        own, nothing = own_selection(turn, selection, number), lists.bar_ties[:0]
         position, stop = share_of(selection, own, 0), share_of(selection, own, 1)
         wanted, compared = picked_places - WORD * threads, 0
         while True:
@@ -202,7 +214,7 @@ def scan_pq(
         shares = _shares(m, k, words.shape[1], workspace)
         found = [workspace.take(*part) for part in parts_of(m, k, shares)]
         held = (looked_up, codes, fields, parameters, labels, bases)
-        given = (held, selection, k, room, picked, start, *found)
+        given = (workspace.turn, held, selection, k, room, picked, start, *found)
         scan = _SCANNERS[4 if fast else 8]
         workspace.launch(scan, (m, shares), *given, shared=shared)
         answers = Answers(out_rows, out_keys, *rest)

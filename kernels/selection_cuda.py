@@ -14,15 +14,17 @@ import numpy as np
 
 from fanns.kernels.bitset_cuda import WORD
 from fanns.kernels.jit import Array, Integer
-from fanns.kernels.jit_cuda import DeviceArray, cuda, inner
+from fanns.kernels.jit_cuda import DeviceArray, Turn, cuda, inner
 from fanns.kernels.scan import ROWS, WORDS
+from fanns.kernels.turns_cuda import bitmap_of
 
 
 class Selection(NamedTuple):
     """The selections of a batch, as kernels take them.
 
     `rows` int32 with starts, stops int64[s]: list s is rows[starts[s] : stops[s]]; `words`
-    uint32[s, w] are bitmaps; s is 1 or the number of queries. What a form does not need is empty.
+    uint32[s, w] are bitmaps; s is 1 or the number of queries, or as many bitmaps as a `Turn` speaks
+    of. What a form does not need is empty.
     """
 
     form: int
@@ -49,9 +51,11 @@ def selection_of(
 
 
 @inner
-def own_selection(selection: Selection, query: Integer) -> Any:
-    """Which selection a query has."""
-    return query if max(selection.starts.shape[0], selection.words.shape[0]) > 1 else 0
+def own_selection(turn: Turn, selection: Selection, query: Integer) -> Any:
+    """Which selection a query has; lists are its own, or those of all."""
+    if selection.form == WORDS:
+        return bitmap_of(turn, selection.words.shape[0], query)
+    return query if selection.starts.shape[0] > 1 else 0
 
 
 @inner

@@ -313,6 +313,38 @@ def test_near_ties_of_products_are_scanned(monkeypatch: pytest.MonkeyPatch) -> N
         )  # multiplied, then scanned
 
 
+def test_equal_filters_share_a_bitmap(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = pytest.importorskip("fanns.device.columns")
+    index = fanns.Index.build(table(320), metric="l2")
+    years = [1990, 1998, 1990, 1800, 1998, 1990, 1996]
+    queries = np.random.default_rng(4).normal(size=(len(years), D)).astype(np.float32) * 20
+    expected = index.search(queries, 5, *own_filters(years), exact=True)
+    made, counted = columns.DeviceColumns.programs, []
+
+    def told(self: Any, filters: Any, live: Any) -> Any:
+        counted.append(len(filters))
+        return made(self, filters, live)
+
+    monkeypatch.setattr(columns.DeviceColumns, "programs", told)
+    index.to("cuda")
+    for found, one in zip(
+        index.search(queries, 5, *own_filters(years), exact=True), expected, strict=True
+    ):
+        same(found, one)
+    monkeypatch.setattr("fanns.device.segment.DeviceSegment.batch", lambda *args: 3)
+    index.to("cpu").to("cuda")
+    for found, one in zip(
+        index.search(queries, 5, *own_filters(years), exact=True), expected, strict=True
+    ):
+        same(found, one)
+    assert counted == [4, 2, 3, 1]  # of a whole batch, then of threes
+    index._device._costs = WALKS
+    walked = index.search(queries, 5, *own_filters(years))
+    for found, one in zip(walked, expected, strict=True):
+        assert found.matches == one.matches and len(found) == len(one)
+        assert np.isclose(found.distances, one.distances).sum() >= len(one) - 1
+
+
 def test_batches_are_cut_up_when_asked_for(tmp_path: Path) -> None:
     fanns.Index.build(table(70), id="id", metric="l2", path=tmp_path / "i.fanns").close()
     queries = np.random.default_rng(2).normal(size=(3, D)).astype(np.float32)

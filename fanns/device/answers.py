@@ -42,12 +42,13 @@ class Ran(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What all queries of a batch share: `filters` for each of them or one for all, the device, and
-    the nanoseconds of a batch, predicted and taken.
+    """What all queries of a batch share: their filters, of which query i has number owners[i]
+    (int32[m]), the device, and the nanoseconds of a batch, predicted and taken.
     """
 
     snapshot: Snapshot
     filters: Sequence[Prepared]
+    owners: np.ndarray
     k: int
     options: Options
     device: str
@@ -58,8 +59,8 @@ class Asked(NamedTuple):
 class DeviceAnswers(Sequence[tuple[int, Answer, Note]]):
     """The answer to each of m queries, and what `explain` needs of it."""
 
-    def __init__(self, asked: Asked, ran: Sequence[Ran], m: int) -> None:
-        self._asked, self._ran, self._m = asked, ran, m
+    def __init__(self, asked: Asked, ran: Sequence[Ran]) -> None:
+        self._asked, self._ran, self._m = asked, ran, len(asked.owners)
         self._parts = [(one.number, one.found.answers) for one in ran]
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class DeviceAnswers(Sequence[tuple[int, Answer, Note]]):
         if isinstance(i, slice):
             return [self[place] for place in range(self._m)[i]]
         place, asked = range(self._m)[i], self._asked
-        ready = asked.filters[place if len(asked.filters) > 1 else 0]
+        ready = asked.filters[asked.owners[place]]
         ready.matches = sum(int(one.found.matches[place]) for one in self._ran)
         traces = [self._trace(one, place) for one in self._ran]
         note = Note(asked.snapshot, ready, asked.k, asked.options, 0, asked.took_ns, traces)

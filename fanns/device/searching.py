@@ -108,32 +108,42 @@ class DeviceSearch:
             self._segments[segment] = made[segment]
 
     def left_to_cpu(
-        self, snapshot: Snapshot, filters: Sequence[Prepared], m: int, k: int, options: Options
+        self,
+        snapshot: Snapshot,
+        filters: Sequence[Prepared],
+        owners: np.ndarray,
+        k: int,
+        options: Options,
     ) -> str | None:
-        """Why the CPU answers m queries under these filters; None where the device does."""
+        """Why the CPU answers the queries of these filters; None where the device does."""
         if k > MOST:
             why = f"k is above {MOST}"
         elif options.timeout is not None or options.max_work is not None:
             why = "a search with a budget looks at the clock"
         elif options.only is not None:
             why = f"plan={options.only!r} names a path of it"
-        elif (sooner := self._sooner(snapshot, filters, m, k, options)) is not None:
+        elif (sooner := self._sooner(snapshot, filters, owners, k, options)) is not None:
             why = sooner
         else:
             return None
         return f"answered on the CPU, not on {self.name}: {why}"
 
     def _sooner(
-        self, snapshot: Snapshot, filters: Sequence[Prepared], m: int, k: int, options: Options
+        self,
+        snapshot: Snapshot,
+        filters: Sequence[Prepared],
+        owners: np.ndarray,
+        k: int,
+        options: Options,
     ) -> str | None:
         """What is predicted, where that speaks for the CPU."""
-        if m > FEW or not snapshot.rows:
+        if len(owners) > FEW or not snapshot.rows:
             return None if snapshot.rows else "the index is empty"
         with self._lock:
             costs = self._measured(snapshot)
         rows, own = 0.0, 0.0
-        for ready in filters:
-            share = m / len(filters)
+        shares = np.bincount(owners, minlength=len(filters)).tolist()
+        for ready, share in zip(filters, shares, strict=True):
             for segment, selection in zip(snapshot.segments, ready.selections(), strict=True):
                 rows += share * selection.count
                 own += share * predicted_ns(segment, selection, k, options)
@@ -146,13 +156,14 @@ class DeviceSearch:
         self,
         snapshot: Snapshot,
         filters: Sequence[Prepared],
+        owners: np.ndarray,
         queries: np.ndarray,
         k: int,
         options: Options,
     ) -> DeviceAnswers:
         """The k nearest passing rows of each query float32[m, d], and what `explain` needs of it.
 
-        `filters`: one for each query, or one for all.
+        Query i has the filter of number owners[i] (int32[m]).
         """
         begun = perf_counter_ns()
         bound = [ready.bound for ready in filters]
@@ -164,11 +175,11 @@ class DeviceSearch:
             for number, segment in enumerate(snapshot.segments):
                 started = perf_counter_ns()
                 plans = self._choose(segment, number, filters, len(queries), k, options)
-                found = self._search(segment, bound, queries, min(k, segment.n), plans)
+                found = self._search(segment, bound, owners, queries, min(k, segment.n), plans)
                 ran.append(Ran(segment, number, found, perf_counter_ns() - started, plans))
         took = perf_counter_ns() - begun
-        asked = Asked(snapshot, filters, k, options, self.name, batch_ns, took)
-        return DeviceAnswers(asked, ran, len(queries))
+        asked = Asked(snapshot, filters, owners, k, options, self.name, batch_ns, took)
+        return DeviceAnswers(asked, ran)
 
     def _choose(
         self,
@@ -187,7 +198,13 @@ class DeviceSearch:
         return choose_exact(segment, self._costs, min(k, segment.n), m, count)
 
     def _search(
-        self, segment: Segment, bound: Sequence[Any], queries: np.ndarray, k: int, plans: Plans
+        self,
+        segment: Segment,
+        bound: Sequence[Any],
+        owners: np.ndarray,
+        queries: np.ndarray,
+        k: int,
+        plans: Plans,
     ) -> Found:
         """All queries over one segment, as many at a time as there is room for.
 
@@ -196,20 +213,21 @@ class DeviceSearch:
         held, m = self._segments[segment], len(queries)
         if k == 0 or not m:
             return Found(_nothing(m, k), np.zeros(m, np.int64))
-        size = held.batch(k, plans, self._lanes[0].workspace)
+        size = held.batch(k, plans, len(bound) / m, self._lanes[0].workspace)
         waiting = [slice(first, min(first + size, m)) for first in range(0, m, size)][::-1]
         under_way: deque[Pending] = deque()
         made: list[Found] = []
         while waiting:
-            some = waiting.pop()
-            filters = bound if len(bound) == 1 else bound[some]
+            part = waiting.pop()
             if len(under_way) == len(self._lanes):
                 made.append(under_way.popleft().wait())
             lane = self._lanes[(len(made) + len(under_way)) % len(self._lanes)]
-            begun = held.begin(filters, queries[some], k, plans, lane)
+            used, own = np.unique(owners[part], return_inverse=True)
+            some, own = [bound[number] for number in used.tolist()], own.astype(np.int32)
+            begun = held.begin(some, own, queries[part], k, plans, lane)
             if begun is None:
-                half = (some.start + some.stop) // 2
-                waiting += [slice(half, some.stop), slice(some.start, half)]
+                half = (part.start + part.stop) // 2
+                waiting += [slice(half, part.stop), slice(part.start, half)]
             else:
                 under_way.append(begun)
         made += [begun.wait() for begun in under_way]
@@ -231,7 +249,8 @@ class DeviceSearch:
         options = Options()
 
         def taken(bound: Sequence[Any], m: int, plan: DevicePlan) -> float:
-            return fastest(lambda: self._search(segment, bound, queries[:m], k, only(plan)))
+            owners = np.arange(m, dtype=np.int32) % len(bound)
+            return fastest(lambda: self._search(segment, bound, owners, queries[:m], k, only(plan)))
 
         full = DevicePlan(0)
         batch_ns = taken([NOTHING], 1, full)

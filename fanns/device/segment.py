@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -157,11 +158,13 @@ class DeviceSegment:
             raise ValueError("the segment was not moved to the device")
         return self._rows
 
-    def batch(self, k: int, plans: Plans, workspace: Workspace) -> int:
-        """Queries that a workspace has room for at a time, at least 1."""
+    def batch(self, k: int, plans: Plans, share: float, workspace: Workspace) -> int:
+        """Queries that a workspace has room for at a time, at least 1; `share` of them have a
+        filter of their own.
+        """
         n = self.segment.n
         answers = 12 * k + ANSWER_BYTES
-        bitmaps = TIMES * bytes_of(((1, word_count(n)), np.uint64))
+        bitmaps = math.ceil(TIMES * share * bytes_of(((1, word_count(n)), np.uint64)))
         borrowed = max(self._borrowed(k, plan, workspace) for plan in plans.plans)
         each = bitmaps + borrowed + answers + 4 * self.segment.vectors.d
         room = workspace.nbytes - 64 * ALIGNMENT
@@ -188,12 +191,18 @@ class DeviceSegment:
         return scan_exact_bytes(1, k, n, False, workspace)
 
     def begin(
-        self, filters: Sequence[Node], queries: Array, k: int, plans: Plans, lane: Lane
+        self,
+        filters: Sequence[Node],
+        owners: Array,
+        queries: Array,
+        k: int,
+        plans: Plans,
+        lane: Lane,
     ) -> Pending | None:
         """Put a search for the k nearest rows that pass on a lane's stream, and do not wait.
 
-        `filters`: one for each query float32[m, d] of the caller's, or one for all. None where the
-        bitmaps of so many filters do not fit the lane's workspace.
+        `filters`: those of queries float32[m, d] of the caller's; query i has number owners[i]
+        (int32[m]). None where the bitmaps of so many filters do not fit the lane's workspace.
         """
         segment, workspace, m = self.segment, lane.workspace, len(queries)
         projected = segment.project(queries)
@@ -209,12 +218,13 @@ class DeviceSegment:
             bitset_cuda.count(words, places.matches, workspace)
             asked = upload(np.ascontiguousarray(inside), workspace)
             rows = _Passing(words, places.matches, passes_all(segment, filters))
-            if len(plans.plans) == 1:
-                self._run(asked, rows, plans.plans[0], places.answers, lane)
-            else:
-                self._each_by_its_plan(asked, rows, plans, places.answers, lane)
+            with workspace.owned(upload(owners if len(filters) > 1 else owners[:0], workspace)):
+                if len(plans.plans) == 1:
+                    self._run(asked, rows, plans.plans[0], places.answers, lane)
+                else:
+                    self._each_by_its_plan(asked, rows, plans, places.answers, lane)
             landing = lane.fetch(places.whole)
-        return Pending(self, lane, landing, places.shapes, projected, m)
+        return Pending(self, lane, landing, places.shapes, projected, owners)
 
     def _each_by_its_plan(
         self, queries: Any, rows: _Passing, plans: Plans, answers: Answers, lane: Lane
@@ -325,7 +335,7 @@ class Pending(NamedTuple):
     landing: Array
     shapes: Any
     projected: Projected | None
-    m: int
+    owners: Array
 
     def wait(self) -> Found:
         """The answers, once the device has them."""
@@ -335,7 +345,7 @@ class Pending(NamedTuple):
         answers = Answers(*parts)
         if self.projected is not None:
             answers = self.held.segment.restore(self.projected, answers)
-        return Found(answers, np.broadcast_to(matches, (self.m,)))
+        return Found(answers, matches[self.owners])
 
 
 class _Passing(NamedTuple):
