@@ -24,6 +24,7 @@ from fanns.vectors import DenseVectors
 from tests import (
     test_codes_cuda,
     test_graph_search_cuda,
+    test_product_keys_cuda,
     test_product_scan_cuda,
     test_scan_bits_cuda,
     test_scan_clusters_cuda,
@@ -112,6 +113,11 @@ def run_everything() -> None:
         test_scan_pq_cuda.on_device(
             products, rows.array[:1], np.ones((1, len(rows.array)), bool), 2
         )
+    keys = test_product_keys_cuda.tables(1, (5, 4, 3, 2))
+    asked = test_product_keys_cuda.asked(keys, 1)
+    test_product_keys_cuda.on_device(asked, L2, keys, 3)
+    for way in test_product_keys_cuda.ways(np.ones(20, bool)):
+        test_product_keys_cuda.on_device(asked, L2, keys, 3, *way)
     words, listed, out = to_device(bitmaps(masks), np.empty(40, np.int32), np.empty(2, np.int64))
     space = workspace()
     bitset_cuda.count(words, out, space)
