@@ -44,7 +44,7 @@ def no_answers(m: int, k: int) -> list[Array]:
 
 def on_cpu(queries: Array, metric: int, keys: Any, k: int, *way: Any) -> list[Array]:
     out = no_answers(len(queries), k)
-    function = product_keys.top_keys_masked if way else product_keys.top_keys
+    function: Any = product_keys.top_keys_masked if way else product_keys.top_keys
     function(frozen(queries), metric, *map(frozen, keys), *way, *out)
     return out
 
@@ -65,7 +65,8 @@ def on_device(
         rest: Any = (*to_device(words, passing), depth, most, *out, space)
         product_keys_cuda.top_keys_masked(*given, *rest)
     else:
-        product_keys_cuda.top_keys(*given, *out, space)
+        everything: Any = (*given, *out, space)
+        product_keys_cuda.top_keys(*everything)
     return to_host(*out)
 
 
