@@ -1,4 +1,4 @@
-"""The nearest clusters on the device, in numba's simulator: when they are taken, what they find."""
+"""Clusters and codes of few bits on the device (simulated): when they are taken, what they find."""
 
 from __future__ import annotations
 
@@ -129,3 +129,50 @@ def test_the_cost_of_choosing_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     index = index_of(30.0, 40.0).to("cuda")
     index.search(np.ones(D, np.float32))
     assert 0.0 < index._device._costs.near_ns < float("inf")
+
+
+BITS = searching.DeviceCosts(0.0, 0.1, 1.0, 1.0, float("inf"), bits_ns=0.2)
+"""Of a device on which codes of few bits cost a fifth."""
+
+
+def test_filters_of_their_own_are_scanned_by_codes_of_few_bits() -> None:
+    index = fanns.Index.build(table(N), metric="l2")
+    where: Any = ("year >= :y", {"y": fanns.each([1990, 1999, 1990])})
+    queries = np.random.default_rng(4).normal(size=(3, D)).astype(np.float32) * 20
+    exact = index.search(queries, 5, *where, exact=True)
+    index.to("cuda")._device._costs = BITS
+    batch = index.search(queries, 5, *where)
+    paths = [found.explain().segments[0].path for found in batch]
+    assert paths == ["scan of bits on cuda:0", "scan on cuda:0", "scan of bits on cuda:0"]
+    for found, one in zip(batch, exact, strict=True):
+        assert found.matches == one.matches and len(found) == 5
+        assert len({*found.ids} & {*one.ids}) >= 4
+        assert found.explain().segments[0].work[0] == one.matches
+    assert [found.status for found in batch] == ["approximate", "exact", "approximate"]
+    shared = index.search(queries, 5, "year >= 1990")
+    assert shared[0].explain().segments[0].path == "scan on cuda:0"
+
+
+def test_codes_of_few_bits_come_after_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(N), metric="l2")
+    monkeypatch.setattr("fanns.device.residency.LEAST_SCRATCH", 1 << 20)
+    index.to("cuda")
+    (held,) = index._device._segments.values()
+    assert held.has_bits
+    needed = (1 << 20) + sum(held.needed().values()) + held.originals
+    for more, there in ((sum(held.wanted().values()), True), (100, False)):
+        index.to("cuda", device_memory=needed + more)
+        (own,) = index._device._segments.values()
+        assert "originals on the device" in index._device.held and own.has_bits == there
+    index._device._costs = BITS  # what costs are known of another snapshot
+    found = index.search(np.ones((2, D), np.float32), 5, ["year >= 1990"] * 2)
+    assert found[0].explain().segments[0].path == "scan on cuda:0"
+
+
+def test_the_cost_of_codes_of_few_bits_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MANY", 2)
+    monkeypatch.setattr("fanns.device.costs.REPEATED", 1)
+    for bits, known in ((1, True), (0, False)):
+        index = fanns.Index.build(table(N), metric="l2", bits=bits).to("cuda")
+        index.search(np.ones(D, np.float32))
+        assert (index._device._costs.bits_ns < float("inf")) == known

@@ -5,9 +5,10 @@ residency    what of a segment lies on the device, within a budget of memory
 columns      the codes of attribute columns there, and the bitmaps of a batch's filters
 products     matrices multiplied by cuBLAS
 lanes        streams that take turns, each with memory of its own for batches
+rows         what kernels ask of a segment's rows
 segment      one segment there: batches of queries, each under its own bitmap
 costs        what a search there costs, measured once
-planning     how many passing rows are scanned, and for how many the graph is walked
+planning     for how many passing rows a scan, of which codes, the clusters or a walk
 searching    an index there: filters, plans, segments
 answers      what a batch answered, cut up into hits when they are asked for
 

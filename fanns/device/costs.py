@@ -18,8 +18,10 @@ class DeviceCosts(NamedTuple):
     for one query; of a code for each of many queries that share a selection, and of many that have
     one each; of a code that a walk compares, for each of many queries; of choosing the rows of
     the nearest clusters, for each of many queries; of a row compared in full precision for each of
-    many queries that share a selection, and of any row where products of matrices do that.
-    Infinite where there is no graph, clusters are not calibrated, or cuBLAS cannot be used.
+    many queries that share a selection, and of any row where products of matrices do that;
+    of a row estimated by its codes of few bits, for each of many queries that have a selection
+    each. Infinite where there is no graph, clusters are not calibrated, cuBLAS cannot be used, or
+    codes of few bits are not there.
     """
 
     batch_ns: float
@@ -30,6 +32,7 @@ class DeviceCosts(NamedTuple):
     near_ns: float = math.inf
     full_ns: float = 0.0
     product_ns: float = math.inf
+    bits_ns: float = math.inf
 
     def predicted(self, rows: float) -> float:
         """Nanoseconds of a batch whose queries compare so many rows in all."""

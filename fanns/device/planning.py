@@ -1,10 +1,10 @@
 """How a batch goes over a segment on the device: for how many passing rows which way is taken.
 
-There are scans of all rows that pass, scans of those in the nearest clusters, and walks. The CPU's
-calibration says which walk reaches a recall target, with how many codes, and how many rows of
-clusters do; what codes cost is the device's own. How many rows pass is counted there and nobody
-waits for it: `choose` says beforehand which plan serves which counts, and the device looks up the
-plan of each query.
+There are scans of all rows that pass, by one kind of codes or another, scans of those in the
+nearest clusters, and walks. The CPU's calibration says which walk reaches a recall target, with how
+many codes, and how many rows of clusters or of a shortlist do; what codes cost is the device's own.
+How many rows pass is counted there and nobody waits for it: `choose` says beforehand which plan
+serves which counts, and the device looks up the plan of each query.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fanns.kernels.jit_cuda import BLOCK
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.paths.clusters import DENSE_SHARE
 from fanns.paths.graph import GraphParameters
-from fanns.planner import FOLLOWED, scan_plan
+from fanns.planner import FOLLOWED, SURELY, scan_plan
 from fanns.segment import Segment
 
 EVERYTHING = Constant(True)
@@ -66,8 +66,8 @@ class NearRows(NamedTuple):
 class DevicePlan(NamedTuple):
     """`shortlist`: rows in full precision after codes, 0 for all rows that pass in full precision.
     `walk`: how to walk the graph; `near`: which rows of the nearest clusters to scan; neither: all
-    that pass, with `products` by those of matrices. What a query costs: `query_ns`, and `row_ns`
-    for each row that passes.
+    that pass, with `products` by those of matrices, with `bits` a dimension by codes of so few.
+    What a query costs: `query_ns`, and `row_ns` for each row that passes.
     """
 
     shortlist: int
@@ -76,11 +76,14 @@ class DevicePlan(NamedTuple):
     row_ns: float = 0.0
     near: NearRows | None = None
     products: bool = False
+    bits: int = 0
 
     @property
     def label(self) -> str:
         if self.products:
             return "products"
+        if self.bits:
+            return "scan of bits"
         if self.near is not None:
             return "clusters"
         return "scan" if self.walk is None else "graph"
@@ -157,21 +160,21 @@ def choose(
     code_ns = costs.shared_ns if len(filters) == 1 else costs.own_ns
     scan = DevicePlan(shortlist, None, row_ns=code_ns if shortlist else costs.row_ns)
     others: list[From] = []
-    unfiltered = passes_all(segment, filters)
+    unfiltered, own = passes_all(segment, filters), len(filters) > 1
     for least in [segment.n] if unfiltered else _counts(segment.n):
+        given = (segment, costs, least)
+        offered = [
+            _walk(*given, unfiltered, k, options.recall),
+            near_plan(*given, k, options.recall),
+            bits_plan(*given, k, options.recall) if own else None,
+        ]
         best = min(
-            (
-                plan
-                for plan in (
-                    _walk(segment, costs, least, unfiltered, k, options.recall),
-                    near_plan(segment, costs, least, k, options.recall),
-                )
-                if plan is not None
-            ),
-            key=lambda plan: plan.query_ns,
+            (plan for plan in offered if plan is not None),
+            key=lambda plan: plan.predicted_ns(least),
             default=scan,
         )
-        if best is scan or best.query_ns >= scan.predicted_ns(least):
+        surely = SURELY if best.bits else 1.0
+        if best is scan or surely * best.predicted_ns(least) >= scan.predicted_ns(least):
             break
         others.append((least, best))
     others = _fewer(others)
@@ -197,9 +200,9 @@ def _fewer(plans: list[From]) -> list[From]:
 
 def _spent(few: DevicePlan, more: DevicePlan) -> float:
     """Nanoseconds that a query for `more` costs in addition by the plan for few rows."""
-    if (few.near is None) != (more.near is None):
+    if few.label != more.label:
         return math.inf
-    return 0.0 if few.near is not None else few.query_ns - more.query_ns
+    return 0.0 if few.walk is None else few.query_ns - more.query_ns
 
 
 def _counts(n: int) -> Iterator[int]:
@@ -246,6 +249,21 @@ def near_plan(
     if rows >= count or rows > near.most or rows * clusters > count * MOST_CLUSTERS:
         return None
     return DevicePlan(shortlist, query_ns=costs.near_ns + rows * costs.own_ns, near=near)
+
+
+def bits_plan(
+    segment: Segment, costs: DeviceCosts, count: int, k: int, recall: float
+) -> DevicePlan | None:
+    """The scan by codes of few bits where so many rows pass, for filters of each query's own.
+
+    Queries that share a filter share what is read: they wait for arithmetic, of which these codes
+    take more than int8 codes do.
+    """
+    shortlist = segment.calibration.bit_shortlist(k, recall)
+    if shortlist is None or segment.bits is None or not k <= shortlist < min(count, MOST + 1):
+        return None
+    full_ns = shortlist * costs.row_ns
+    return DevicePlan(shortlist, None, full_ns, costs.bits_ns, bits=segment.bits.bits)
 
 
 def _near_rows(segment: Segment, model: ClusterModel, k: int, recall: float) -> NearRows:

@@ -2,7 +2,7 @@
 
 Codes always do: without them no search could begin there. The originals do where there is room;
 else they are mapped from the host's memory, page-locked, and the device reads over the bus what it
-compares in full precision.
+compares in full precision. What serves some plans alone comes last.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def budget_on(cuda: Any, device_memory: int | str | None) -> int:
     return budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
 
 
-def plan_residency(needed: Mapping[str, int], originals: int, budget: int) -> Residency:
-    """What lies where; `needed` bytes by part, without the originals.
+def plan_residency(
+    needed: Mapping[str, int], originals: int, budget: int, wanted: Mapping[str, int]
+) -> Residency:
+    """What lies where; `needed` bytes by part, without the originals, and `wanted` behind them.
 
     Raises:
         DeviceError: the parts that are needed do not fit, with the numbers.
@@ -74,4 +76,7 @@ def plan_residency(needed: Mapping[str, int], originals: int, budget: int) -> Re
     parts = dict(needed)
     if least + originals <= budget:
         parts["originals"] = originals
+        for name, size in wanted.items():
+            if 0 < size <= budget - scratch - sum(parts.values()):
+                parts[name] = size
     return Residency(parts, "originals" in parts, scratch)

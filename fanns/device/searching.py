@@ -11,7 +11,7 @@ and why.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from threading import Lock
 from time import perf_counter_ns
@@ -28,6 +28,7 @@ from fanns.device.planning import (
     EVERYTHING,
     DevicePlan,
     Plans,
+    bits_plan,
     choose,
     choose_exact,
     near_plan,
@@ -91,20 +92,21 @@ class DeviceSearch:
             segment: self._segments.get(segment) or DeviceSegment(segment, context)
             for segment, context in zip(snapshot.segments, snapshot.contexts, strict=True)
         }
-        needed: dict[str, int] = {}
+        needed: Counter[str] = Counter()
+        wanted: Counter[str] = Counter()
         for held in made.values():
-            for name, size in held.needed().items():
-                needed[name] = needed.get(name, 0) + size
-        residency = plan_residency(
-            needed, sum(held.originals for held in made.values()), self._budget
-        )
+            needed.update(held.needed())
+            wanted.update(held.wanted())
+        originals = sum(held.originals for held in made.values())
+        residency = plan_residency(needed, originals, self._budget, wanted)
         where = "on the device" if residency.originals else "in page-locked memory of the host"
         self.held = f"{spelled(residency.nbytes)} of {self.name}; originals {where}"
         if not self._lanes:
             scratch = residency.scratch // LANES
             self._lanes = [Lane(self._cuda, scratch) for _ in range(LANES)]
         for segment in lacking:
-            made[segment].move(self._cuda, residency.originals)
+            with_bits = all(name in residency.parts for name in made[segment].wanted())
+            made[segment].move(self._cuda, residency.originals, with_bits)
             self._segments[segment] = made[segment]
 
     def left_to_cpu(
@@ -193,7 +195,10 @@ class DeviceSearch:
         """The plans of a batch over the segment of this number."""
         assert self._costs is not None
         if not options.exact:
-            return choose(segment, self._costs, [ready.bound for ready in filters], k, options)
+            costs = self._costs
+            if not self._segments[segment].has_bits:
+                costs = costs._replace(bits_ns=math.inf)
+            return choose(segment, costs, [ready.bound for ready in filters], k, options)
         count = filters[0].selections()[number].count if len(filters) == 1 else None
         return choose_exact(segment, self._costs, min(k, segment.n), m, count)
 
@@ -275,6 +280,10 @@ class DeviceSearch:
         if near is not None:
             choosing = each([EVERYTHING], MANY, near) - near.query_ns
             costs = costs._replace(near_ns=max(choosing, 1.0))
+        bits = bits_plan(segment, costs, segment.n, k, options.recall)
+        if bits is not None and held.has_bits:
+            bits_ns = each([EVERYTHING] * MANY, MANY, bits) / segment.n
+            costs = costs._replace(bits_ns=bits_ns)
         walked = walks.of(segment.n)
         if walked.walk is None:
             return costs

@@ -13,6 +13,7 @@ from fanns.device.columns import DeviceColumns, upload
 from fanns.device.lanes import Lane
 from fanns.device.planning import DevicePlan, NearRows, Plans, passes_all
 from fanns.device.products import has_products
+from fanns.device.rows import Rows, bits_bytes, moved, needed_of, no_selections
 from fanns.expressions import Node
 from fanns.kernels import bitset_cuda
 from fanns.kernels.distance import METRICS
@@ -21,6 +22,7 @@ from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
 from fanns.kernels.product_scan_cuda import scan_products, scan_products_bytes
 from fanns.kernels.scan import EXHAUSTED, WORDS
+from fanns.kernels.scan_bits_cuda import scan_bits, scan_bits_bytes
 from fanns.kernels.scan_clusters_cuda import (
     MOST_CLUSTERS,
     Enough,
@@ -65,33 +67,6 @@ def joined(parts: Sequence[Found]) -> Found:
     return Found(Answers(*(np.concatenate(one) for one in answers)), matches)
 
 
-class _Rows(NamedTuple):
-    """What kernels ask of the rows, on the device.
-
-    vectors [n, d], norms float64[n], ties int64[n]; `codes`: the arrays of `Int8Codes`; `graph`:
-    links int32[n, places], bounds int64[c + 1] of the clusters, their entry rows int32[c] and the
-    codes of these; empty where there is no graph; `clusters`: bounds int64[c + 1], and codes, scale
-    and square of the centres. `extremes` float64[2]: the greatest norm, and the least but zero.
-    """
-
-    vectors: DeviceArray
-    norms: DeviceArray
-    ties: DeviceArray
-    extremes: DeviceArray
-    codes: tuple[DeviceArray, ...]
-    graph: tuple[DeviceArray, ...]
-    clusters: tuple[DeviceArray, ...]
-
-
-class _Nothing(NamedTuple):
-    """Selections of other forms have no rows, no offsets, no words, and no counts."""
-
-    rows: DeviceArray
-    offsets: DeviceArray
-    words: DeviceArray
-    counts: DeviceArray
-
-
 class DeviceSegment:
     """A segment whose columns and rows are on the device; filters and queries come in batches."""
 
@@ -99,61 +74,34 @@ class DeviceSegment:
         self.segment = segment
         self.columns = DeviceColumns(segment.attributes, context)
         self._metric = METRICS[segment.metric]
-        self._rows: _Rows | None = None
+        self._rows: Rows | None = None
 
     def needed(self) -> dict[str, int]:
         """Bytes that must be on the device, by part."""
-        own = 16 * self.segment.n
-        codes = sum(array.nbytes for array in self._codes())
-        parts = {"columns": self.columns.nbytes, "codes": codes, "ids and lengths": own}
-        parts["clusters"] = sum(array.nbytes for array in self._clusters())
-        links = sum(array.nbytes for array in self._graph())
-        return {**parts, "graph": links} if links else parts
+        return {"columns": self.columns.nbytes, **needed_of(self.segment)}
 
-    def _codes(self) -> tuple[Array, ...]:
-        codes = self.segment.codes
-        return codes.codes, codes.scale, codes.square, codes.mean, codes.limits
-
-    def _graph(self) -> tuple[Array, ...]:
-        graph, codes = self.segment.graph, self.segment.codes
-        if graph is None:
-            return ()
-        bounds = np.unique(np.asarray(self.segment.clusters.offsets, np.int64))
-        near = (one[graph.entries] for one in (codes.codes, codes.scale, codes.square))
-        return graph.links, bounds, graph.entries, *near
-
-    def _clusters(self) -> tuple[Array, ...]:
-        centroids = self.segment.centroids
-        return centroids.bounds, centroids.codes, centroids.scale, centroids.square
+    def wanted(self) -> dict[str, int]:
+        """Bytes of parts that serve some plans where there is room for them."""
+        return {"codes of few bits": bits_bytes(self.segment)}
 
     @property
     def originals(self) -> int:
         """Bytes of the vectors."""
         return int(self.segment.vectors.vectors.nbytes)
 
-    def move(self, cuda: Any, with_originals: bool) -> None:
+    @property
+    def has_bits(self) -> bool:
+        """Whether codes of few bits are on the device."""
+        return len(self._held().bits) > 0
+
+    def move(self, cuda: Any, with_originals: bool, with_bits: bool) -> None:
         """Copy columns and rows; originals to the device, or to page-locked memory of the host."""
         self.columns.move(cuda)
-        vectors = self.segment.vectors
-        if with_originals:
-            held = cuda.to_device(vectors.vectors)
-        else:
-            held = cuda.mapped_array(vectors.vectors.shape, vectors.vectors.dtype)
-            held[:] = vectors.vectors
-        norms, ties = cuda.to_device(vectors.norms), cuda.to_device(self.segment.ids.ties)
-        parts = (
-            tuple(cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
-            for arrays in (self._codes(), self._graph(), self._clusters())
-        )
-        lengths = vectors.norms[vectors.norms > 0.0]
-        extremes = (lengths.max(), lengths.min()) if len(lengths) else (0.0, 0.0)
-        ends = cuda.to_device(np.array(extremes))
-        self._rows = _Rows(held, norms, ties, ends, *parts)
-        shapes: tuple[tuple[Any, Any], ...] = ((0, np.int32), (1, np.int64), ((0, 0), np.uint64))
-        nothing = (np.zeros(shape, kind) for shape, kind in (*shapes, (0, np.int64)))
-        self._nothing = _Nothing(*(cuda.to_device(array) for array in nothing))
+        with_bits = with_bits and bits_bytes(self.segment) > 0
+        self._rows = moved(self.segment, cuda, with_originals, with_bits)
+        self._nothing = no_selections(cuda)
 
-    def _held(self) -> _Rows:
+    def _held(self) -> Rows:
         if self._rows is None:
             raise ValueError("the segment was not moved to the device")
         return self._rows
@@ -186,6 +134,10 @@ class DeviceSegment:
             return scan_exact_bytes(1, k, n, False, workspace)
         if plan.near is not None:
             return scan_clusters_bytes(1, k, plan.near.most, width, shortlist, workspace)
+        if plan.bits:
+            centres = len(self.segment.centroids)
+            sizes = (self.segment.vectors.d, self._held().bits[0].shape[1], centres)
+            return scan_bits_bytes(1, k, n, *sizes, shortlist, False, workspace)
         if shortlist:
             return scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
         return scan_exact_bytes(1, k, n, False, workspace)
@@ -265,16 +217,19 @@ class DeviceSegment:
         self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
     ) -> None:
         """Put the scan of the rows that pass on the stream."""
-        vectors, norms, ties, _, codes, *_ = self._held()
+        vectors, norms, ties, _, codes, _, clusters, bits = self._held()
         lists = (self._nothing.rows, self._nothing.offsets)
         held = (self.segment.n, vectors, norms, self._metric, ties)
         given: Any = (queries, WORDS, *lists, rows.words, *held)
-        rest: Any = (*answers, workspace)
-        if plan.shortlist:
-            coded: Any = (*codes, plan.shortlist)
-            scan_codes(*given, *coded, *rest)
+        rest: Any = (plan.shortlist, *answers, workspace)
+        if plan.bits:
+            (records, signs, labels), mean = bits, codes[3]
+            coded: Any = (records, signs, plan.bits, labels, *clusters[1:], mean)
+            scan_bits(*given, *coded, *rest)
+        elif plan.shortlist:
+            scan_codes(*given, *codes, *rest)
         else:
-            scan_exact(*given, *rest)
+            scan_exact(*given, *rest[1:])
 
     def _walk(
         self,
@@ -285,7 +240,7 @@ class DeviceSegment:
         workspace: Workspace,
     ) -> None:
         """Put a walk among the rows that pass on the stream."""
-        vectors, norms, ties, _, codes, graph, _ = self._held()
+        vectors, norms, ties, _, codes, graph, *_ = self._held()
         given: Any = (queries, *self._passing(rows), *graph, *codes, vectors, norms, self._metric)
         settings = (walk.mode, walk.ef, walk.rerank, walk.gap, walk.walk_limit)
         rest: Any = (ties, *settings, *answers, workspace)
@@ -301,7 +256,7 @@ class DeviceSegment:
         workspace: Workspace,
     ) -> None:
         """Put a scan of the rows of the nearest clusters on the stream."""
-        vectors, norms, ties, _, codes, _, clusters = self._held()
+        vectors, norms, ties, _, codes, _, clusters, _ = self._held()
         tables = [upload(np.array(table), workspace) for table in (near.near, near.far)]
         probe = probed(len(self.segment.centroids))
         enough = Enough(tables[0], tables[1], FAR, probe, MOST_OF_PASSING)
