@@ -32,8 +32,10 @@ from tests import (
     test_scan_pq_cuda,
 )
 from tests import test_encode_cuda as encoding
+from tests import test_graph_building_cuda as graph_building
 from tests import test_kmeans_cuda as clustering
 from tests.cuda_helpers import bitmaps, to_device, workspace
+from tests.graph_helpers import clustered
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
@@ -153,8 +155,10 @@ def test_every_kernel_compiles_for_a_device(monkeypatch: pytest.MonkeyPatch) -> 
         launch(self, kernel, blocks, *arguments, **more)
 
     monkeypatch.setattr(Workspace, "launch", recorded)
+    graph_building.shrink(monkeypatch)
+    graph_building.on_device(*clustered(4, 3, 2), L2)
     run_everything()
-    assert len({(entry[0], entry[1], entry[2]) for entry in launched.values()}) >= 26
+    assert len({(entry[0], entry[1], entry[2]) for entry in launched.values()}) >= 39
     script = str(ROOT / "tests" / "cuda_compile.py")
     done = without_simulator([script], json.dumps(list(launched.values())))
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

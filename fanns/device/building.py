@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fanns.device.finding import find_cuda
+from fanns.device.graph_building import DeviceGraph
 from fanns.device.loops import DeviceLoops
 from fanns.device.residency import budget_on
-from fanns.paths.graph_builder import build_links
+from fanns.paths.graph_builder import Links
 from fanns.segment_building import Machine
 
 
@@ -16,5 +19,11 @@ def machine_of(number: int, device_memory: int | str | None) -> Machine:
         InputError: `device_memory` is no size. DeviceError: the device has less, or there is none.
     """
     cuda = find_cuda(number)
-    loops = DeviceLoops(cuda, budget_on(cuda, device_memory))
-    return Machine(f"cuda:{number}", loops, build_links)
+    budget = budget_on(cuda, device_memory)
+    loops, graph = DeviceLoops(cuda, budget), DeviceGraph(cuda, budget)
+
+    def links(*given: Any, **options: Any) -> Links:
+        loops.release()
+        return graph.build_links(*given, **options)
+
+    return Machine(f"cuda:{number}", loops, links)

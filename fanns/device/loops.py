@@ -170,6 +170,10 @@ class DeviceLoops:
             total.copy_to_host(sums)
         return sums
 
+    def release(self) -> None:
+        """Let go of vectors that were kept on the device."""
+        self._held = None
+
     @property
     def _resident(self) -> int:
         """Bytes of the vectors that stay on the device."""

@@ -60,8 +60,8 @@ class Links(NamedTuple):
     entries: Array
 
 
-class _Builder:
-    """The state of one build."""
+class GraphBuilder:
+    """The state of one build: links that are made here, or on a device and settled here."""
 
     def __init__(
         self,
@@ -119,19 +119,23 @@ class _Builder:
                 self.entries[cluster] = self.first[low + (away * away).sum(axis=1).argmin()]
 
         run_chunks(task, len(self.entries), CLUSTERS_A_CHUNK, self.threads)
+        return np.ascontiguousarray(self.entries[self.near_clusters(STARTS)])
+
+    def near_clusters(self, most: int) -> Array:
+        """Clusters by how near their entries are to that of each, int32[c, at most `most`]."""
         of_entries = self.parameters[self.entries].astype(np.float64)
         # Products of whole numbers are exact in float64, in whatever order they are added.
         steps = _steps(self.codes[self.entries]).astype(np.float64)
         scale, square = of_entries[:, kernels.SCALE], of_entries[:, kernels.SQUARE]
-        starts = np.empty((len(self.entries), min(STARTS, len(self.entries))), np.int32)
+        near = np.empty((len(self.entries), min(most, len(self.entries))), np.int32)
 
         def nearest(start: int, stop: int) -> None:
             products = steps[start:stop] @ steps.T * scale[start:stop, None] * scale
             order = np.argsort(square - 2.0 * products, axis=1, kind="stable")
-            starts[start:stop] = self.entries[order[:, : starts.shape[1]]]
+            near[start:stop] = order[:, : near.shape[1]]
 
         run_chunks(nearest, len(self.entries), ENTRIES_A_CHUNK, self.threads)
-        return starts
+        return near
 
     def candidates(self, rows: Array, starts: Array) -> Array:
         """Links from rows to the graph as it is, int32[len(rows), places], the nearest first."""
@@ -223,6 +227,14 @@ class _Builder:
         none = np.zeros(len(rows) + 1, np.int64)
         self.link_back(rows, rows[:0], none, 0, degree, alpha)
 
+    def settle(self, starts: Array) -> None:
+        """Hang copies onto what they equal, reach every row, and put the nearest links first."""
+        self.hang_copies()
+        self.reach_all(starts)
+        # A walk that looks at few links takes the nearest.
+        everything = np.arange(len(self.links), dtype=np.int32)
+        self.order_links(everything, self.links.shape[1], math.inf)
+
 
 def _steps(codes: Array) -> npt.NDArray[np.float32]:
     """Codes as whole numbers around zero."""
@@ -249,7 +261,7 @@ def build_links(
     that equal another are hung onto it.
     """
     n = codes.n
-    builder = _Builder(norms, codes, bounds, threads, places, degree, beam)
+    builder = GraphBuilder(norms, codes, bounds, threads, places, degree, beam)
     if n == 0:
         return Links(builder.links, builder.entries)
     starts = builder.choose_entries()
@@ -271,8 +283,5 @@ def build_links(
         done += size
         if progress is not None:
             progress(done, last)
-    builder.hang_copies()
-    builder.reach_all(starts)
-    # A walk that looks at few links takes the nearest.
-    builder.order_links(np.arange(n, dtype=np.int32), places, math.inf)
+    builder.settle(starts)
     return Links(builder.links, builder.entries)
