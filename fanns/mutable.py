@@ -1,4 +1,4 @@
-"""The half of an index that changes it. Wiring only, as in `index.py`.
+"""The part of an index that changes it. Wiring only, as in `index.py` and `keeping.py`.
 
 Every call is atomic: when it returns, all that it did holds, on disk as well (whatever happens to
 the process or the machine afterwards); when it raises, nothing was done. Calls from several threads

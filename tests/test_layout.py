@@ -45,7 +45,8 @@ FLOORS = [
     ["paths paths.*"],
     ["planner calibration calibration.*"],
     [
-        "index segment segment_* recipe_types building prepared requests execution persistence",
+        "index keeping segment segment_* recipe_types building prepared requests execution",
+        "persistence",
         "held_rows transformed coarse",
         "listing checking hits tuning",
         "line_hits quick quick_batch quick_live",
@@ -71,8 +72,8 @@ FORBIDDEN = [
     ),
     (
         "cli* bench.*",
-        "index segment segment_* building prepared execution planner storage kernels.* paths*"
-        " device*",
+        "index keeping segment segment_* building prepared execution planner storage kernels.*"
+        " paths* device*",
     ),
 ]
 # What data sets may use of the search: errors, the stores that compressed tables are given as,
