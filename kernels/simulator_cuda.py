@@ -72,7 +72,11 @@ class _Block:
         self.brought: dict[tuple[str, int, int], dict[int, Any]] = {}
 
     def run(self, function: Callable[..., None], arguments: list[Any]) -> None:
-        live = [_Thread(lambda: function(*arguments), self, i) for i in range(self.threads)]
+        def run_thread() -> None:
+            with np.errstate(over="ignore"):  # integers of the device wrap without a word
+                function(*arguments)
+
+        live = [_Thread(run_thread, self, i) for i in range(self.threads)]
         waiting: dict[_Thread, Group] = {}
         while live:
             for thread in live:

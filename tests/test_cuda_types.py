@@ -24,6 +24,7 @@ from fanns.vectors import DenseVectors
 from tests import (
     test_codes_cuda,
     test_graph_search_cuda,
+    test_native_cuda,
     test_product_keys_cuda,
     test_product_scan_cuda,
     test_scan_bits_cuda,
@@ -35,7 +36,11 @@ from tests import test_encode_cuda as encoding
 from tests import test_graph_building_cuda as graph_building
 from tests import test_kmeans_cuda as clustering
 from tests.cuda_helpers import bitmaps, to_device, workspace
+<<<<<<< HEAD
 from tests.graph_helpers import clustered
+=======
+from tests.store_helpers import make as make_store
+>>>>>>> 71a9f94 (Scan rows that are computed from a table on a GPU, as the CPU does bit for bit)
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
@@ -115,6 +120,11 @@ def run_everything() -> None:
         test_scan_pq_cuda.on_device(
             products, rows.array[:1], np.ones((1, len(rows.array)), bool), 2
         )
+    for name in ("concat", "stored", "masked"):
+        table = make_store(name, 10, np.random.default_rng(1), 12)[0]
+        for m in (1, 2):
+            some: Any = (np.ones((1, 10), bool), "words", 3, np.arange(10))
+            test_native_cuda.scanned(table, np.ones((m, 12), np.float32), L2, *some)
     keys = test_product_keys_cuda.tables(1, (5, 4, 3, 2))
     asked = test_product_keys_cuda.asked(keys, 1)
     test_product_keys_cuda.on_device(asked, L2, keys, 3)
