@@ -36,11 +36,8 @@ from tests import test_encode_cuda as encoding
 from tests import test_graph_building_cuda as graph_building
 from tests import test_kmeans_cuda as clustering
 from tests.cuda_helpers import bitmaps, to_device, workspace
-<<<<<<< HEAD
 from tests.graph_helpers import clustered
-=======
 from tests.store_helpers import make as make_store
->>>>>>> 71a9f94 (Scan rows that are computed from a table on a GPU, as the CPU does bit for bit)
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
