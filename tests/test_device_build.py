@@ -1,5 +1,6 @@
 """Builds on a device: the same files, but for the links of the graph."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,23 @@ import pyarrow as pa
 import pytest
 
 import fanns
-from fanns.clusters import cluster_order
+from fanns.bench.build_stages import timed_build
 from fanns.codes import Int8Codes
+from fanns.computing import Processor
+from fanns.device import loops as device_loops
 from fanns.device.loops import SPARE, DeviceLoops
 from fanns.errors import DeviceError, InputError
 from fanns.kernels.distance import COSINE
+from fanns.kernels.int8 import PARAMETERS
 from fanns.kernels.jit import Array
-from fanns.kernels.jit_cuda import cuda_host
+from fanns.kernels.jit_cuda import Workspace, cuda_host
 from fanns.vectors import DenseVectors
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the simulator runs soonest."""
+    monkeypatch.setattr(device_loops, "Workspace", partial(Workspace, threads=32))
 
 
 def table(n: int, d: int = 8, dtype: Any = np.float32) -> dict[str, Any]:
@@ -43,8 +53,8 @@ def check_same(one: Any, other: Any) -> None:
     [("cosine", np.float32, 2), ("l2", np.float16, 4), ("ip", np.int8, 1)],
 )
 def test_the_same_arrays(metric: str, dtype: Any, bits: int) -> None:
-    data = table(30, dtype=dtype)
-    data["embedding"] = (table(30)["embedding"] * 9).astype(dtype) + np.array(1, dtype)
+    data = table(20, dtype=dtype)
+    data["embedding"] = (table(20)["embedding"] * 9).astype(dtype) + np.array(1, dtype)
     options: dict[str, Any] = {"metric": metric, "bits": bits, "calibration": "default"}
     options["vector"] = "embedding"
     plain = fanns.Index.build(data, **options)
@@ -72,20 +82,23 @@ def test_the_same_file_and_few_rows(tmp_path: Path) -> None:
 
 
 def test_rows_that_do_not_fit_come_in_pieces() -> None:
-    """A budget in which only a part of the rows fits at a time."""
-    vectors = table(130, 5)["embedding"]
-    store = DenseVectors.from_array(vectors, COSINE)
-    plain = cluster_order(store, COSINE, 3, most=2)
-    for budget in (SPARE + 12_000, SPARE + 30_000):
+    """Budgets in which a part of the rows fits at a time, or all of them, or they may stay."""
+    store = DenseVectors.from_array(table(130, 3)["embedding"], COSINE)
+    expected, cpu = Int8Codes.build(store), Processor()
+    rows = np.arange(1, 130, 2, dtype=np.int32)
+    labels = (rows % 3).astype(np.int32)
+    near = np.zeros((2, 64), np.int8), np.ones((2, PARAMETERS))
+    coded = (expected.codes, expected.scale, expected.square)
+    for budget, pieces in ((SPARE + 7_000, 3), (SPARE + 30_000, 1)):
         loops = DeviceLoops(cuda_host, budget)
         heard: list[int] = []
         codes = Int8Codes.build(store, progress=heard.append, loops=loops)
-        assert (len(heard) > 1) == (budget < SPARE + 20_000) and heard[-1] == 130
-        np.testing.assert_array_equal(codes.codes, Int8Codes.build(store).codes)
-        if budget > SPARE + 20_000:
-            made = cluster_order(store, COSINE, 3, most=2, loops=loops)
-            for a, b in zip(plain, made, strict=True):
-                np.testing.assert_array_equal(a, b)
+        assert len(heard) == pieces and heard[-1] == 130
+        np.testing.assert_array_equal(codes.codes, expected.codes)
+        sums = loops.add_rows(store, rows, labels, 3)
+        np.testing.assert_array_equal(sums, cpu.add_rows(store, rows, labels, 3))
+        for a, b in zip(loops.nearest(*coded, *near), cpu.nearest(*coded, *near), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_too_little_memory_and_bad_names_are_told() -> None:
@@ -98,3 +111,12 @@ def test_too_little_memory_and_bad_names_are_told() -> None:
         fanns.Index.build(data, device="cuda", device_memory="much")
     with pytest.raises(DeviceError, match='"cuda:7"'):
         fanns.Index.build(data, device="cuda:7")
+
+
+def test_stages_are_timed() -> None:
+    options: dict[str, Any] = {"calibration": "default", "bits": 0}
+    for device in ("cpu", "cuda"):
+        index, seconds = timed_build(table(9, 3), device=device, **options)
+        assert len(index) == 9 and {"cluster", "encode", "attributes"} < seconds.keys()
+        parts = [value for name, value in seconds.items() if name != "total"]
+        assert min(parts) >= 0 and sum(parts) == pytest.approx(seconds["total"])

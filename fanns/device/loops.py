@@ -134,9 +134,10 @@ class DeviceLoops:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         n, space = len(codes), Workspace(0)
         labels, keys = np.empty(n, np.int32), np.empty(n, np.float64)
-        fixed = centroids.nbytes + parameters.nbytes
-        near = None
-        for start, stop in self._bounds(n, codes.shape[1] + 24, fixed + self._resident):
+        fixed, each, near = centroids.nbytes + parameters.nbytes, codes.shape[1] + 24, None
+        if fixed + ROWS * each + self._resident + SPARE > self.budget:
+            self.release()
+        for start, stop in self._bounds(n, each, fixed + self._resident):
             near = near or [self._cuda.to_device(array) for array in (centroids, parameters)]
             part = slice(start, stop)
             rows = [self._cuda.to_device(array[part]) for array in (codes, scale, square)]
@@ -153,7 +154,7 @@ class DeviceLoops:
         sums, space = np.zeros((clusters, vectors.d), np.float64), Workspace(0)
         fixed = sums.nbytes + 8 * clusters
         self._check(fixed)
-        held = self._whole(vectors, fixed)
+        held = self._whole(vectors, 8, fixed)
         each = 8 if held else vectors.vectors.itemsize * vectors.d + 16
         total = None
         for start, stop in self._bounds(len(rows), each, fixed + self._resident):
@@ -182,12 +183,19 @@ class DeviceLoops:
             return 0
         return int(self._held[1].nbytes + self._held[2].nbytes)
 
-    def _whole(self, vectors: DenseVectors, fixed: int) -> tuple[DeviceArray, DeviceArray] | None:
-        """All rows on the device, where they may stay; None where they come in pieces."""
-        if self._resident and self._held is not None and self._held[0]() is vectors:
+    def _whole(
+        self, vectors: DenseVectors, each: int, fixed: int
+    ) -> tuple[DeviceArray, DeviceArray] | None:
+        """All rows on the device, where they may stay; None where they come in pieces.
+
+        A step takes `each` bytes a row and `fixed` beside them.
+        """
+        least = fixed + ROWS * each + SPARE
+        kept = self._resident and self._held is not None and self._held[0]() is vectors
+        if kept and self._held is not None and self._resident + least <= self.budget:
             return self._held[1:]
-        self._held = None  # other rows: room for these
-        if 2 * vectors.nbytes + fixed > self.budget or not vectors.n:
+        self.release()  # other rows, or too many: room for the step
+        if 2 * vectors.nbytes + least > self.budget or not vectors.n:
             return None
         made = self._moved(vectors.vectors, vectors.norms)
         self._held = (weakref.ref(vectors), *made)
@@ -195,7 +203,7 @@ class DeviceLoops:
 
     def _pieces(self, vectors: DenseVectors, each: int, fixed: int) -> Iterator[_Piece]:
         """All rows, `each` bytes of results beside a row's vector and `fixed` for all."""
-        held = self._whole(vectors, fixed)
+        held = self._whole(vectors, each, fixed)
         own = 0 if held else vectors.vectors.itemsize * vectors.d + 8
         for start, stop in self._bounds(vectors.n, each + own, fixed + self._resident):
             part = slice(start, stop)
