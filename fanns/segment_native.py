@@ -105,8 +105,10 @@ class NativeSegment(Segment):
         return super().given_order if self.has_stand_ins else self.positions
 
     @property
-    def _order(self) -> Array:
-        """As paths take it."""
+    def table_rows(self) -> Array:
+        """int32[n]: the row of the table that each row is, as paths take it: empty where it is the
+        same.
+        """
         return self.positions if self.has_stand_ins else NO_ROWS
 
     # -- queries ------------------------------------------------------------------------------
@@ -126,14 +128,14 @@ class NativeSegment(Segment):
 
     @once
     def scan(self) -> NativePath:  # type: ignore[override]
-        return NativePath(self.store, METRICS[self.metric], self.ids.ties, self._order)
+        return NativePath(self.store, METRICS[self.metric], self.ids.ties, self.table_rows)
 
     @once
     def keys(self) -> KeysPath | None:
         """The path of product keys, where the table and the metric have them."""
         if refused_keys(self.store, METRICS[self.metric]) is not None:
             return None
-        return KeysPath(self.store, METRICS[self.metric], self.ids.ties, self._order)
+        return KeysPath(self.store, METRICS[self.metric], self.ids.ties, self.table_rows)
 
     def path(self, name: str, column: str | None = None) -> Any:
         """The access path of this name, for the plans that `plan` gives."""

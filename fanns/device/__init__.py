@@ -7,6 +7,7 @@ products     matrices multiplied by cuBLAS
 lanes        streams that take turns, each with memory of its own for batches
 rows         what kernels ask of a segment's rows
 segment      one segment there: batches of queries, each under its own bitmap
+native       one whose rows are computed from a compressed table
 costs        what a search there costs, measured once
 planning     for how many passing rows a scan, of which codes, the clusters or a walk
 searching    an index there: filters, plans, segments

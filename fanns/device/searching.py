@@ -20,10 +20,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fanns.attributes import RowContext
 from fanns.device.answers import Asked, DeviceAnswers, Ran
 from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda
 from fanns.device.lanes import LANES, Lane
+from fanns.device.native import NativeDeviceSegment
 from fanns.device.planning import (
     EVERYTHING,
     DevicePlan,
@@ -37,7 +39,6 @@ from fanns.device.planning import (
 )
 from fanns.device.residency import budget_on, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
-from fanns.errors import InputError
 from fanns.execution import Options, predicted_ns
 from fanns.expressions import Constant
 from fanns.kernels.masked_scan_cuda import MOST
@@ -71,7 +72,7 @@ class DeviceSearch:
         """Bring the segments of a snapshot to the device, those that are not there.
 
         Raises:
-            DeviceError: they do not fit. InputError: vectors are computed from a table.
+            DeviceError: they do not fit.
         """
         with self._lock:
             self._see(snapshot)
@@ -80,16 +81,11 @@ class DeviceSearch:
         lacking = [segment for segment in snapshot.segments if segment not in self._segments]
         if not lacking and self._lanes:
             return
-        if any(segment.native for segment in snapshot.segments):
-            raise InputError(
-                'device="cuda": vectors of this index are computed from a compressed table, '
-                "which is searched on the CPU only"
-            )
         self._cuda.select_device(self._number)
         for segment in [one for one in self._segments if one not in snapshot.segments]:
             del self._segments[segment]  # what they held there is free again
         made = {
-            segment: self._segments.get(segment) or DeviceSegment(segment, context)
+            segment: self._segments.get(segment) or _held(segment, context)
             for segment, context in zip(snapshot.segments, snapshot.contexts, strict=True)
         }
         needed: Counter[str] = Counter()
@@ -194,6 +190,8 @@ class DeviceSearch:
     ) -> Plans:
         """The plans of a batch over the segment of this number."""
         assert self._costs is not None
+        if segment.native:
+            return only(DevicePlan(0, row_ns=self._costs.full_ns))
         if not options.exact:
             costs = self._costs
             if not self._segments[segment].has_bits:
@@ -243,7 +241,8 @@ class DeviceSearch:
         if self._costs is None:
             self._see(snapshot)
             self._cuda.select_device(self._number)
-            self._costs = self._measure(max(snapshot.segments, key=lambda one: one.n))
+            some = [one for one in snapshot.segments if not one.native] or snapshot.segments
+            self._costs = self._measure(max(some, key=lambda one: one.n))
         return self._costs
 
     def _measure(self, segment: Segment) -> DeviceCosts:
@@ -267,6 +266,8 @@ class DeviceSearch:
         row_ns = each([EVERYTHING], 1, full) / segment.n
         full_ns = each([EVERYTHING], MANY, full) / segment.n
         costs = DeviceCosts(batch_ns, row_ns, math.inf, math.inf, 0.0, full_ns=full_ns)
+        if segment.native:
+            return costs
         products = product_plan(segment, costs, k)
         held, workspace = self._segments[segment], self._lanes[0].workspace
         if products is not None and held.multiplies(products, k, workspace):
@@ -289,6 +290,11 @@ class DeviceSearch:
             return costs
         codes = segment.plan(segment.n, k, options.recall, only="graph").predicted_codes
         return costs._replace(code_ns=each([EVERYTHING], MANY, walked) / codes)
+
+
+def _held(segment: Segment, context: RowContext) -> DeviceSegment:
+    """A segment that is to be moved to the device."""
+    return (NativeDeviceSegment if segment.native else DeviceSegment)(segment, context)
 
 
 def _nothing(m: int, k: int) -> Answers:

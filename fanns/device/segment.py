@@ -81,13 +81,18 @@ class DeviceSegment:
         return {"columns": self.columns.nbytes, **needed_of(self.segment)}
 
     def wanted(self) -> dict[str, int]:
-        """Bytes of parts that serve some plans where there is room for them."""
+        """Bytes of what serves some plans where there is room."""
         return {"codes of few bits": bits_bytes(self.segment)}
 
     @property
     def originals(self) -> int:
         """Bytes of the vectors."""
         return int(self.segment.vectors.vectors.nbytes)
+
+    @property
+    def dimensions(self) -> int:
+        """Of the queries that kernels compare."""
+        return int(self.segment.vectors.d)
 
     @property
     def has_bits(self) -> bool:
@@ -111,10 +116,9 @@ class DeviceSegment:
         filter of their own.
         """
         n = self.segment.n
-        answers = 12 * k + ANSWER_BYTES
         bitmaps = math.ceil(TIMES * share * bytes_of(((1, word_count(n)), np.uint64)))
         borrowed = max(self._borrowed(k, plan, workspace) for plan in plans.plans)
-        each = bitmaps + borrowed + answers + 4 * self.segment.vectors.d
+        each = bitmaps + borrowed + 12 * k + ANSWER_BYTES + 4 * self.dimensions
         room = workspace.nbytes - 64 * ALIGNMENT
         if any(plan.products for plan in plans.plans):
             room //= 2  # the other half is for products, see `multiplies`
@@ -122,8 +126,8 @@ class DeviceSegment:
 
     def multiplies(self, plan: DevicePlan, k: int, workspace: Workspace) -> bool:
         """Whether there is cuBLAS, and room for products of enough queries to be worth it."""
-        needed = scan_products_bytes(1, k, self.segment.n, plan.shortlist, workspace)
-        return has_products() and 2 * FEWEST_MULTIPLIED * needed <= workspace.nbytes
+        one = scan_products_bytes(1, k, self.segment.n, plan.shortlist, workspace)
+        return has_products() and 2 * FEWEST_MULTIPLIED * one <= workspace.nbytes
 
     def _borrowed(self, k: int, plan: DevicePlan, workspace: Workspace) -> int:
         """Bytes that a plan takes for one query while it runs."""
@@ -169,7 +173,7 @@ class DeviceSegment:
             words = self.columns.bitmaps(programs, workspace)
             bitset_cuda.count(words, places.matches, workspace)
             asked = upload(np.ascontiguousarray(inside), workspace)
-            rows = _Passing(words, places.matches, passes_all(segment, filters))
+            rows = Passing(words, places.matches, passes_all(segment, filters))
             with workspace.owned(upload(owners if len(filters) > 1 else owners[:0], workspace)):
                 if len(plans.plans) == 1:
                     self._run(asked, rows, plans.plans[0], places.answers, lane)
@@ -179,7 +183,7 @@ class DeviceSegment:
         return Pending(self, lane, landing, places.shapes, projected, owners)
 
     def _each_by_its_plan(
-        self, queries: Any, rows: _Passing, plans: Plans, answers: Answers, lane: Lane
+        self, queries: Any, rows: Passing, plans: Plans, answers: Answers, lane: Lane
     ) -> None:
         """Put all plans on the stream, each for the queries whose count it is for.
 
@@ -200,7 +204,7 @@ class DeviceSegment:
         add_work(chosen, SCANNED, work, answers.work, workspace)
 
     def _run(
-        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, lane: Lane
+        self, queries: Any, rows: Passing, plan: DevicePlan, answers: Answers, lane: Lane
     ) -> None:
         """Put one plan on the stream."""
         workspace = lane.workspace
@@ -214,7 +218,7 @@ class DeviceSegment:
             self._scan(queries, rows, plan, answers, workspace)
 
     def _scan(
-        self, queries: Any, rows: _Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
+        self, queries: Any, rows: Passing, plan: DevicePlan, answers: Answers, workspace: Workspace
     ) -> None:
         """Put the scan of the rows that pass on the stream."""
         vectors, norms, ties, _, codes, _, clusters, bits = self._held()
@@ -234,7 +238,7 @@ class DeviceSegment:
     def _walk(
         self,
         queries: Any,
-        rows: _Passing,
+        rows: Passing,
         walk: GraphParameters,
         answers: Answers,
         workspace: Workspace,
@@ -249,7 +253,7 @@ class DeviceSegment:
     def _near(
         self,
         queries: Any,
-        rows: _Passing,
+        rows: Passing,
         near: NearRows,
         shortlist: int,
         answers: Answers,
@@ -265,7 +269,7 @@ class DeviceSegment:
         scan_clusters(*given, *clusters, *rest)
 
     def _products(
-        self, queries: Any, rows: _Passing, shortlist: int, answers: Answers, lane: Lane
+        self, queries: Any, rows: Passing, shortlist: int, answers: Answers, lane: Lane
     ) -> None:
         """Put a scan by products of matrices on the stream, in parts that there is room for."""
         vectors, norms, ties, extremes, *_ = self._held()
@@ -276,7 +280,7 @@ class DeviceSegment:
         rest: Any = (shortlist, at_once, lane.products.multiply, *answers, workspace)
         scan_products(*given, *rest)
 
-    def _passing(self, rows: _Passing) -> tuple[DeviceArray, DeviceArray]:
+    def _passing(self, rows: Passing) -> tuple[DeviceArray, DeviceArray]:
         """Bitmaps and counts; none where every row passes."""
         nothing = self._nothing
         return (nothing.words, nothing.counts) if rows.everything else rows[:2]
@@ -303,8 +307,8 @@ class Pending(NamedTuple):
         return Found(answers, matches[self.owners])
 
 
-class _Passing(NamedTuple):
-    """The rows that pass: bitmaps uint64[s, w], their counts int64[s], or every row there is."""
+class Passing(NamedTuple):
+    """Rows that pass: bitmaps uint64[s, w], their counts int64[s], or every row there is."""
 
     words: DeviceArray
     counts: DeviceArray
