@@ -14,7 +14,7 @@ int8 codes, which need no shifts, do better: use these there.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int32, int64
@@ -27,10 +27,17 @@ from fanns.kernels.int8 import PARAMETERS
 from fanns.kernels.int8_cuda import prepare_queries
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import DeviceArray, Turn, Workspace, bytes_of, cuda, inner, kernel
-from fanns.kernels.masked_scan_cuda import ROWS_AT_ONCE, Answers, best_of, best_of_bytes, scanner
+from fanns.kernels.masked_scan_cuda import (
+    ROWS_AT_ONCE,
+    Answers,
+    Parts,
+    best_of,
+    best_of_bytes,
+    scanner,
+)
 from fanns.kernels.rerank_cuda import rerank, rerank_bytes
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, FULL, HOPS
-from fanns.kernels.selection_cuda import selection_of
+from fanns.kernels.selection_cuda import Selection, selection_of
 from fanns.kernels.turns_cuda import skipped
 from fanns.kernels.warp_cuda import SUMS, sum_of_lane, warp_sums
 
@@ -79,17 +86,69 @@ def _settle(turn: Turn, shortlist: Answers, answers: Answers) -> None:
         answers.work[number, CHECKS], answers.work[number, HOPS] = 0, 0
 
 
-def _scratch(
-    m: int, d: int, size: int, record: int, clusters: int, shortlist: int
-) -> list[tuple[tuple[int, ...], Any]]:
-    """Prepared queries (int8, then bits), the keys of centres, and the answers of estimates."""
+class BitRows(NamedTuple):
+    """The arrays of `BitCodes`: records uint64[n, S], signs float32[rounds, D], `bits` a dimension;
+    and the cluster of each row, labels int32[n].
+    """
+
+    records: DeviceArray
+    signs: DeviceArray
+    bits: int
+    labels: DeviceArray
+
+
+def estimates_bytes(m: int, d: int, record: int, clusters: int) -> int:
+    """What `best_by_bits` borrows beside `best_of`, for records of so many words."""
+    return bytes_of(*_prepared(m, -(-d // 64) * 64, record, clusters))
+
+
+def _prepared(m: int, size: int, record: int, clusters: int) -> Parts:
+    """Queries prepared for bits, and the keys of centres."""
     return [
-        ((m, -(-d // 64) * 64), np.int8),
-        ((m, PARAMETERS), np.float64),
         ((m, size), np.float32),
         ((m, PLANES + 1, 8 * record), np.uint8),
         ((m, BIT_PARAMETERS), np.float64),
         ((m, clusters), np.float64),
+    ]
+
+
+def best_by_bits(
+    queries: DeviceArray,
+    metric: int,
+    mean: DeviceArray,
+    code: DeviceArray,
+    int8: DeviceArray,
+    rows: BitRows,
+    centres: tuple[DeviceArray, DeviceArray, DeviceArray],
+    selection: Selection,
+    ties: DeviceArray,
+    best: Answers,
+    workspace: Workspace,
+) -> None:
+    """The rows with the least estimates, for queries float32[m, d] prepared for int8 codes.
+
+    code int32[m, w / 4], int8: their parameters; centres: codes int32[c, w / 4], scale, square; no
+    `ties` (int64[0]) order equal estimates by row.
+    """
+    (m, _), size, record = queries.shape, rows.signs.shape[1], rows.records.shape[1]
+    with workspace.frame():
+        parts = _prepared(m, size, record, centres[1].shape[0])
+        turned, planes, parameters, starts = (workspace.take(*part) for part in parts)
+        given = (queries, metric, mean, rows.signs, rows.bits, turned, planes, parameters)
+        prepare_bits(*given, workspace)
+        centre_keys(code, int8, *centres, starts, workspace)
+        codes, factors = rows.records.view(np.uint32), rows.records.view(np.float32)
+        words, quads = size * rows.bits // 32, planes.view(np.uint32)
+        held = (quads, codes, words, factors, parameters, rows.labels, starts)
+        scanners = {at_once: _SCANNERS[f"{rows.bits}-{at_once}"] for at_once in ROWS_AT_ONCE}
+        best_of(scanners, held, selection, ties, CODES, best, workspace)
+
+
+def _scratch(m: int, d: int, shortlist: int) -> Parts:
+    """Queries prepared for int8 codes, which centres have, and the answers of estimates."""
+    return [
+        ((m, -(-d // 64) * 64), np.int8),
+        ((m, PARAMETERS), np.float64),
         ((m, shortlist), np.int32),
         ((m, shortlist), np.float64),
         ((m,), np.int32),
@@ -111,9 +170,9 @@ def scan_bits_bytes(
 ) -> int:
     """What `scan_bits` borrows from a workspace, for records of so many words."""
     estimates = best_of_bytes(m, shortlist, n, one_selection, workspace)
+    estimates += estimates_bytes(m, d, record, clusters)
     full = rerank_bytes(m, k, shortlist, workspace)
-    size = -(-d // 64) * 64
-    return bytes_of(*_scratch(m, d, size, record, clusters, shortlist)) + max(estimates, full)
+    return bytes_of(*_scratch(m, d, shortlist)) + max(estimates, full)
 
 
 def scan_bits(
@@ -152,24 +211,16 @@ def scan_bits(
     status is EXACT only when the shortlist held every selected row.
     """
     m, d = queries.shape
-    record, size = records.shape[1], signs.shape[1]
     selection = selection_of(form, rows, offsets, words, n)
     out = Answers(out_rows, out_distances, out_found, out_status, out_work)
     with workspace.frame():
-        parts = _scratch(m, d, size, record, centre_scale.shape[0], shortlist)
-        code, int8, turned, planes, parameters, starts, *best = (
-            workspace.take(*part) for part in parts
-        )
+        code, int8, *rest = (workspace.take(*part) for part in _scratch(m, d, shortlist))
+        best, quads = Answers(*rest), code.view(np.int32)
         prepare_queries(queries, metric, mean, code, int8, workspace)
-        prepare_bits(queries, metric, mean, signs, bits, turned, planes, parameters, workspace)
+        held = BitRows(records, signs, bits, labels)
         centres = (centre_codes.view(np.int32), centre_scale, centre_square)
-        centre_keys(code.view(np.int32), int8, *centres, starts, workspace)
-        quads = planes.view(np.uint32)
-        codes, factors = records.view(np.uint32), records.view(np.float32)
-        held = (quads, codes, size * bits // 32, factors, parameters, labels, starts)
-        scanners = {rows: _SCANNERS[f"{bits}-{rows}"] for rows in ROWS_AT_ONCE}
-        found = Answers(*best)
-        best_of(scanners, held, selection, ties[:0], CODES, found, workspace)
-        rerank(queries, vectors, norms, metric, found.rows, found.found, ties, *out, workspace)
+        given = (queries, metric, mean, quads, int8, held, centres, selection)
+        best_by_bits(*given, ties[:0], best, workspace)
+        rerank(queries, vectors, norms, metric, best.rows, best.found, ties, *out, workspace)
         blocks = -(-m // workspace.threads)
-        workspace.launch(_settle, blocks, workspace.turn, found, out)
+        workspace.launch(_settle, blocks, workspace.turn, best, out)

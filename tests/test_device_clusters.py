@@ -68,6 +68,25 @@ def test_each_query_is_answered_from_the_clusters_near_it() -> None:
     assert all(30 <= codes < one.matches for codes, one in zip(work, exact, strict=False))
 
 
+def test_rows_of_clusters_are_estimated_where_that_is_cheaper() -> None:
+    index = index_of(80.0, 80.0)
+    segment = segment_of(index)
+    costs = COSTS._replace(row_ns=0.1, bits_ns=0.5)
+    made = planning.near_plan(segment, costs, N, 5, 0.95)
+    assert made.bits == 2 and made.label == "clusters" and made.near is not None
+    assert made.shortlist == segment.calibration.bit_shortlist(5, 0.95)
+    dear = planning.near_plan(segment, costs._replace(bits_ns=0.99), N, 5, 0.95)
+    assert not dear.bits and dear.near == made.near
+    queries = np.random.default_rng(4).normal(size=(4, D)).astype(np.float32) * 20
+    exact = index.search(queries, 5, exact=True)
+    index.to("cuda")._device._costs = costs
+    batch = index.search(queries, 5)
+    for found, one in zip(batch, exact, strict=True):
+        told = found.explain().segments[0]
+        assert told.path == "clusters on cuda:0" and told.work[1] == made.shortlist
+        assert found.status == "approximate" and len({*found.ids} & {*one.ids}) >= 3
+
+
 def test_queries_that_the_filter_avoids_are_scanned() -> None:
     """So many rows were wanted of them that the scan of all that passes costs no more."""
     index = index_of(20.0, 1e6)

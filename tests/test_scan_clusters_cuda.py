@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fanns.bit_codes import BitCodes
 from fanns.centroids import Centroids, cluster_reach
 from fanns.clusters import cluster_order
 from fanns.codes import Int8Codes
@@ -19,6 +20,7 @@ from fanns.kernels.int8_cuda import prepare_queries
 from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import Workspace
 from fanns.kernels.scan import APPROXIMATE, CHECKS, CODES, EXACT, EXHAUSTED, FULL, HOPS
+from fanns.kernels.scan_bits_cuda import BitRows, estimates_bytes
 from fanns.paths import NO_BUDGET, Answers
 from fanns.paths.clusters import ClusterParameters, ClustersPath
 from fanns.paths.locality import FAR
@@ -60,6 +62,14 @@ HELD = {metric: rows_of(1, N, D, metric) for metric in (COSINE, L2, IP)}
 QUERIES = np.random.default_rng(2).standard_normal((4, D)).astype(np.float32) * 3
 
 
+def bit_rows(rows: Rows, bits: BitCodes | None) -> BitRows | None:
+    if bits is None:
+        return None
+    labels = np.repeat(np.arange(len(rows.centroids), dtype=np.int32), np.diff(rows.bounds))
+    records, signs, own = to_device(bits.records, bits.signs, labels)
+    return BitRows(records, signs, bits.bits, own)
+
+
 def on_device(
     rows: Rows,
     queries: Array,
@@ -69,6 +79,7 @@ def on_device(
     clusters: int = 1024,
     most: int | None = None,
     space: Workspace | None = None,
+    bits: BitCodes | None = None,
 ) -> Answers:
     """Answers of the device; no masks: every row passes."""
     codes, centroids, n = rows.codes.arrays(), rows.centroids, len(rows.array)
@@ -83,7 +94,7 @@ def on_device(
     enough = Enough(near, far, FAR, rows.path._probe, abandon)
     given: list[Any] = [query, *chosen, rows.metric, *to_device(ties)]
     given += to_device(*(codes[name] for name in names), *centres)
-    given += [enough, clusters, most or n, max(parameters.rerank, k)]
+    given += [bit_rows(rows, bits), enough, clusters, most or n, max(parameters.rerank, k)]
     out = to_device(*no_answers(len(queries), k))
     launch: Any = scan_clusters_cuda.scan_clusters
     launch(*given, *out, space or workspace())
@@ -238,7 +249,7 @@ def test_queries_are_given_up_by_what_they_need_of_what_passes() -> None:
     given += [L2, *to_device(rows.ties), *to_device(*(codes[name] for name in names), *centres)]
     out = to_device(*no_answers(m, 4))
     launch: Any = scan_clusters_cuda.scan_clusters
-    launch(*given, enough, 64, N, 9, *out, workspace())
+    launch(*given, None, enough, 64, N, 9, *out, workspace())
     assert to_host(out[3])[0].tolist() == [EXHAUSTED, APPROXIMATE]
 
 
@@ -298,6 +309,49 @@ def test_workspaces_are_as_large_as_they_are_told() -> None:
             HELD[L2], QUERIES[:m], masks, parameters, k, space=workspace(nbytes=nbytes)
         )
         assert (answers.found == k).all()
+
+
+@pytest.mark.parametrize("metric", [COSINE, L2, IP])
+@pytest.mark.parametrize("width", [1, 2])
+def test_estimates_choose_the_shortlist(metric: int, width: int) -> None:
+    """The best of the rows that codes would have compared, by the estimates that the CPU has."""
+    rows = HELD[metric]
+    held = BitCodes.build(
+        rows.store, rows.codes.mean, 1, rows.bounds, rows.centroids.centres, bits=width
+    )
+    masks = np.random.default_rng(9).random((len(QUERIES), N)) < 0.5
+    near = ClusterParameters((90.0, 50.0, 30.0), 90.0, 12)
+    every = ClusterParameters((90.0, 50.0, 30.0), 90.0, 200)  # of which all is compared in full
+    whole = on_device(rows, QUERIES, masks, every, 200)
+    answers = on_device(rows, QUERIES, masks, near, 4, bits=held)
+    np.testing.assert_array_equal(answers.work[:, CODES], whole.work[:, CODES])
+    assert (answers.status == APPROXIMATE).all() and (answers.work[:, FULL] == 12).all()
+    for i, query in enumerate(QUERIES):
+        seen = whole.rows[i, : whole.found[i]]
+        gaps = rows.centroids.centres.astype(np.float64)
+        wide = query.astype(np.float64)
+        wide /= np.linalg.norm(wide) if metric == COSINE else 1.0
+        starts = ((gaps - wide) ** 2).sum(axis=1) if metric == L2 else -gaps @ wide
+        keys = held.estimates(query, starts)[seen]
+        kept = np.isin(np.arange(N), seen[np.argsort(keys, kind="stable")[:12]])
+        best = nearest(oracle(rows.array, query, metric), rows.ties, kept, 4)
+        np.testing.assert_array_equal(answers.rows[i], best)
+
+
+def test_few_rows_are_exact_by_estimates_too() -> None:
+    rows = HELD[L2]
+    held = BitCodes.build(rows.store, rows.codes.mean, 1, rows.bounds, rows.centroids.centres)
+    masks = np.zeros((1, N), bool)
+    masks[0, ::80] = True
+    wide = ClusterParameters(ALL, math.inf, 12)
+    estimates = estimates_bytes(1, D, held.records.shape[1], len(rows.centroids))
+    sizes = (4, 4, N, 64, 12, workspace(), estimates)
+    space = workspace(nbytes=scan_clusters_cuda.scan_clusters_bytes(*sizes))
+    answers = on_device(rows, QUERIES, masks, wide, 4, bits=held, space=space)
+    assert (answers.status == EXACT).all() and (answers.work[:, CODES] == 5).all()
+    for query, found in zip(QUERIES, answers.rows, strict=True):
+        best = nearest(oracle(rows.array, query, L2), rows.ties, masks[0], 4)
+        np.testing.assert_array_equal(found, best)
 
 
 def test_only_queries_that_have_the_plan_are_answered() -> None:

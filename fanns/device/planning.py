@@ -82,10 +82,10 @@ class DevicePlan(NamedTuple):
     def label(self) -> str:
         if self.products:
             return "products"
-        if self.bits:
-            return "scan of bits"
         if self.near is not None:
             return "clusters"
+        if self.bits:
+            return "scan of bits"
         return "scan" if self.walk is None else "graph"
 
     def predicted_ns(self, count: int) -> float:
@@ -173,7 +173,7 @@ def choose(
             key=lambda plan: plan.predicted_ns(least),
             default=scan,
         )
-        surely = SURELY if best.bits else 1.0
+        surely = SURELY if best.bits and best.near is None else 1.0
         if best is scan or surely * best.predicted_ns(least) >= scan.predicted_ns(least):
             break
         others.append((least, best))
@@ -200,7 +200,7 @@ def _fewer(plans: list[From]) -> list[From]:
 
 def _spent(few: DevicePlan, more: DevicePlan) -> float:
     """Nanoseconds that a query for `more` costs in addition by the plan for few rows."""
-    if few.label != more.label:
+    if (few.label, few.bits) != (more.label, more.bits):
         return math.inf
     return 0.0 if few.walk is None else few.query_ns - more.query_ns
 
@@ -248,15 +248,21 @@ def near_plan(
     near = _near_rows(segment, model, k, recall)
     if rows >= count or rows > near.most or rows * clusters > count * MOST_CLUSTERS:
         return None
-    return DevicePlan(shortlist, query_ns=costs.near_ns + rows * costs.own_ns, near=near)
+    plan = DevicePlan(shortlist, query_ns=costs.near_ns + rows * costs.own_ns, near=near)
+    by_bits = bits_plan(segment, costs, math.ceil(rows), k, recall)
+    if by_bits is not None:
+        query_ns = costs.near_ns + by_bits.predicted_ns(math.ceil(rows))
+        if query_ns < plan.query_ns:
+            return by_bits._replace(query_ns=query_ns, row_ns=0.0, near=near)
+    return plan
 
 
 def bits_plan(
     segment: Segment, costs: DeviceCosts, count: int, k: int, recall: float
 ) -> DevicePlan | None:
-    """The scan by codes of few bits where so many rows pass, for filters of each query's own.
+    """The scan by codes of few bits of so many rows, which are each query's own.
 
-    Queries that share a filter share what is read: they wait for arithmetic, of which these codes
+    Queries that share their rows share what is read: they wait for arithmetic, of which these codes
     take more than int8 codes do.
     """
     shortlist = segment.calibration.bit_shortlist(k, recall)

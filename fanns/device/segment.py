@@ -22,7 +22,7 @@ from fanns.kernels.jit import Array
 from fanns.kernels.jit_cuda import ALIGNMENT, DeviceArray, Workspace, bytes_of
 from fanns.kernels.product_scan_cuda import scan_products, scan_products_bytes
 from fanns.kernels.scan import EXHAUSTED, WORDS
-from fanns.kernels.scan_bits_cuda import scan_bits, scan_bits_bytes
+from fanns.kernels.scan_bits_cuda import BitRows, estimates_bytes, scan_bits, scan_bits_bytes
 from fanns.kernels.scan_clusters_cuda import (
     MOST_CLUSTERS,
     Enough,
@@ -136,11 +136,15 @@ class DeviceSegment:
             return search_graph_bytes(1, k, shortlist, width, workspace)
         if plan.products:  # what they need beside is for as many queries as there is room for
             return scan_exact_bytes(1, k, n, False, workspace)
-        if plan.near is not None:
-            return scan_clusters_bytes(1, k, plan.near.most, width, shortlist, workspace)
+        sizes = (0, 0, 0)
         if plan.bits:
-            centres = len(self.segment.centroids)
-            sizes = (self.segment.vectors.d, self._held().bits[0].shape[1], centres)
+            record = self._held().bits[0].shape[1]
+            sizes = (self.segment.vectors.d, record, len(self.segment.centroids))
+        if plan.near is not None:
+            estimates = estimates_bytes(1, *sizes) if plan.bits else 0
+            given = (1, k, plan.near.most, width, shortlist)
+            return scan_clusters_bytes(*given, workspace, estimates)
+        if plan.bits:
             return scan_bits_bytes(1, k, n, *sizes, shortlist, False, workspace)
         if shortlist:
             return scan_codes_bytes(1, k, n, width, shortlist, False, workspace)
@@ -213,7 +217,7 @@ class DeviceSegment:
         elif plan.walk is not None:
             self._walk(queries, rows, plan.walk, answers, workspace)
         elif plan.near is not None:
-            self._near(queries, rows, plan.near, plan.shortlist, answers, workspace)
+            self._near(queries, rows, plan.near, plan, answers, workspace)
         else:
             self._scan(queries, rows, plan, answers, workspace)
 
@@ -255,17 +259,19 @@ class DeviceSegment:
         queries: Any,
         rows: Passing,
         near: NearRows,
-        shortlist: int,
+        plan: DevicePlan,
         answers: Answers,
         workspace: Workspace,
     ) -> None:
         """Put a scan of the rows of the nearest clusters on the stream."""
-        vectors, norms, ties, _, codes, _, clusters, _ = self._held()
+        vectors, norms, ties, _, codes, _, clusters, bits = self._held()
         tables = [upload(np.array(table), workspace) for table in (near.near, near.far)]
         probe = probed(len(self.segment.centroids))
         enough = Enough(tables[0], tables[1], FAR, probe, MOST_OF_PASSING)
         given: Any = (queries, *self._passing(rows), vectors, norms, self._metric, ties, *codes)
-        rest: Any = (enough, MOST_CLUSTERS, near.most, shortlist, *answers, workspace)
+        by_bits = BitRows(bits[0], bits[1], plan.bits, bits[2]) if plan.bits else None
+        most: Any = (enough, MOST_CLUSTERS, near.most, plan.shortlist)
+        rest: Any = (by_bits, *most, *answers, workspace)
         scan_clusters(*given, *clusters, *rest)
 
     def _products(
