@@ -6,6 +6,7 @@ columns      the codes of attribute columns there, and the bitmaps of a batch's 
 products     matrices multiplied by cuBLAS
 lanes        streams that take turns, each with memory of its own for batches
 rows         what kernels ask of a segment's rows
+places       where the answers of a batch stand
 segment      one segment there: batches of queries, each under its own bitmap
 native       one whose rows are computed from a compressed table
 costs        what a search there costs, measured once

@@ -11,6 +11,7 @@ import numpy as np
 from fanns.attributes import RowContext
 from fanns.device.columns import DeviceColumns, upload
 from fanns.device.lanes import Lane
+from fanns.device.places import cut, places_of
 from fanns.device.planning import DevicePlan, NearRows, Plans, passes_all
 from fanns.device.products import has_products
 from fanns.device.rows import Rows, bits_bytes, moved, needed_of, no_selections
@@ -173,7 +174,7 @@ class DeviceSegment:
                 return None  # filters of many values, or many bitmaps, take more than `batch` tells
             programs = self.columns.selected(filters[0], segment.live)
         with workspace.frame():
-            places = _places(m, k, len(filters), workspace)
+            places = places_of(m, k, len(filters), workspace)
             words = self.columns.bitmaps(programs, workspace)
             bitset_cuda.count(words, places.matches, workspace)
             asked = upload(np.ascontiguousarray(inside), workspace)
@@ -306,7 +307,7 @@ class Pending(NamedTuple):
         """The answers, once the device has them."""
         self.lane.wait()
         # A copy: the lane's memory is for the next batch.
-        matches, *parts = (part.copy() for part in _cut(self.landing, self.shapes))
+        matches, *parts = (part.copy() for part in cut(self.landing, self.shapes))
         answers = Answers(*parts)
         if self.projected is not None:
             answers = self.held.segment.restore(self.projected, answers)
@@ -319,38 +320,3 @@ class Passing(NamedTuple):
     words: DeviceArray
     counts: DeviceArray
     everything: bool
-
-
-class _Places(NamedTuple):
-    """Where kernels put answers, in one piece of the device's memory."""
-
-    whole: DeviceArray
-    matches: DeviceArray
-    answers: Answers
-    shapes: Any
-
-
-def _places(m: int, k: int, filters: int, workspace: Workspace) -> _Places:
-    """Places for the answers to m queries under so many filters."""
-    shapes = (
-        ((filters,), np.int64),
-        ((m, k), np.int32),
-        ((m, k), np.float64),
-        ((m,), np.int32),
-        ((m,), np.int8),
-        ((m, 4), np.int64),
-    )
-    whole = workspace.take((bytes_of(*shapes),), np.uint8)
-    matches, *answers = _cut(whole, shapes)
-    return _Places(whole, matches, Answers(*answers), shapes)
-
-
-def _cut(whole: Any, shapes: Any) -> list[Any]:
-    """The arrays of these shapes in one array of bytes, on the host or on the device."""
-    made, start = [], 0
-    for shape, kind in shapes:
-        size = bytes_of((shape, kind))
-        used = int(np.prod(shape)) * np.dtype(kind).itemsize
-        made.append(whole[start : start + used].view(kind).reshape(shape))
-        start += size
-    return made
