@@ -13,6 +13,9 @@ costs        what a search there costs, measured once
 planning     for how many passing rows a scan, of which codes, the clusters or a walk
 searching    an index there: filters, plans, segments
 answers      what a batch answered, cut up into hits when they are asked for
+building     what a build on a device runs on
+loops        its loops over all rows: clusters, codes; rows in pieces where they do not fit
+graph_building   the links of its graph
 
 Nothing here is imported before a device is asked for.
 """
