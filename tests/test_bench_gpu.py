@@ -79,7 +79,7 @@ def run_of(name: str = "fanns, GPU", recall: float = 1.0, wrong: int = 0, **more
 
 def judged(runs: Any, scan: float = 3e12, state: Any = "clean") -> Any:
     bandwidths = [Bandwidth("copy", 4e12, True), Bandwidth("scan", scan)]
-    builds = [Build("cpu", 10, {"encode": 1.0}, 2.0)]
+    builds = [Build("cpu", 10, {"encode": 1.0, "total": 2.0})]
     checked = [Checked("memcheck", state, "told")]
     measured = gpu_runs.Measured(runs, [gpu_runs.Left("peer", "everything", "absent")])
     return gpu.judge("A chip", measured, bandwidths, builds, checked, ["how"])

@@ -218,14 +218,13 @@ def _bandwidths(bandwidths: Sequence[Bandwidth]) -> Sheet:
 
 
 def _builds(builds: Sequence[Build]) -> Sheet:
-    stages = list(dict.fromkeys(stage for one in builds for stage in one.stages))
+    order = [name for one in builds for name in one.stages if name != "total"]
     heads = ["stage", *(f"{one.device}, s for {one.rows:,} rows" for one in builds)]
     rows = [
-        [stage, *(f"{one.stages[stage]:.2f}" if stage in one.stages else _NONE for one in builds)]
-        for stage in stages
+        [name, *(f"{one.stages[name]:.2f}" if name in one.stages else _NONE for one in builds)]
+        for name in [*dict.fromkeys(order), *(["total"] if builds else [])]
     ]
-    total = ["all", *(f"{one.seconds:.2f}" for one in builds)]
-    return Sheet(heads, [*rows, total] if builds else [])
+    return Sheet(heads, rows)
 
 
 def _settings(runs: Sequence[Run]) -> Sheet:
