@@ -118,6 +118,16 @@ def test_tables_serve_all_counts_from_one_on() -> None:
     assert [plan.label for plan in dear.plans] == ["scan"]
 
 
+def test_plans_are_found_once_for_a_calibration() -> None:
+    segment = segment_of(index_of(30.0, 40.0))
+    given = (segment, COSTS, [None, None], 5, fanns.execution.Options())
+    made = planning.choose(*given)
+    assert planning.choose(*given) is made
+    assert planning.choose(segment, COSTS, [None], 5, fanns.execution.Options()) is not made
+    segment.calibrate(replace(segment.calibration, clusters=None))
+    assert [plan.label for plan in planning.choose(*given).plans] == ["scan"]
+
+
 def test_walks_and_clusters_each_serve_their_counts() -> None:
     """From where clusters are cheaper than walks they are taken, down to where the scan is."""
     plan = planning.DevicePlan

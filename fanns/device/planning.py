@@ -19,7 +19,7 @@ import numpy as np
 
 from fanns.calibration.model import RATES, ClusterModel
 from fanns.device.costs import MANY, DeviceCosts
-from fanns.execution import Options
+from fanns.execution import Options, keep
 from fanns.expressions import Constant, Node
 from fanns.kernels.cluster_rows_cuda import MOST_CLUSTERS
 from fanns.kernels.graph_answer import ONE_HOP
@@ -153,14 +153,26 @@ def choose(
     segment: Segment, costs: DeviceCosts, filters: Sequence[Node], k: int, options: Options
 ) -> Plans:
     """The plans for a batch of queries, bound filters one for each or one for all, that need not
-    be answered exactly.
+    be answered exactly; kept by the segment, as they take milliseconds to find.
     """
+    own, unfiltered = len(filters) > 1, passes_all(segment, filters)
+    key = ("device", costs, own, unfiltered, k, options.recall)
+    plans: Plans | None = segment.plans.get(key)
+    if plans is None:
+        plans = _chosen(segment, costs, own, unfiltered, k, options)
+        keep(segment, key, plans)
+    return plans
+
+
+def _chosen(
+    segment: Segment, costs: DeviceCosts, own: bool, unfiltered: bool, k: int, options: Options
+) -> Plans:
+    """The plans of `choose`, found anew."""
     rerank = scan_plan(segment.calibration, segment.n, k, options.recall, False).parameters.rerank
     shortlist = rerank if k <= rerank <= MOST else 0
-    code_ns = costs.shared_ns if len(filters) == 1 else costs.own_ns
+    code_ns = costs.own_ns if own else costs.shared_ns
     scan = DevicePlan(shortlist, None, row_ns=code_ns if shortlist else costs.row_ns)
     others: list[From] = []
-    unfiltered, own = passes_all(segment, filters), len(filters) > 1
     for least in [segment.n] if unfiltered else _counts(segment.n):
         given = (segment, costs, least)
         offered = [
@@ -274,10 +286,16 @@ def bits_plan(
 
 def _near_rows(segment: Segment, model: ClusterModel, k: int, recall: float) -> NearRows:
     """The tables of a recall target, and room for all that they ask for, within MOST_ROWS."""
+    key = ("near", k, recall)
+    known: NearRows | None = segment.plans.get(key)
+    if known is not None:
+        return known
     near = [model.near.at(2.0**-i, k, recall) for i in range(RATES)]
     # Few rows may pass near a query by chance: it must not get less than it had otherwise.
     far = [max(a, model.far.at(2.0**-i, k, recall)) for i, a in enumerate(near)]
     largest = int(np.diff(segment.centroids.bounds).max())
     asked = max((a for a in (*near, *far) if a < math.inf), default=0.0)
     most = min(math.ceil(asked) + largest, MOST_ROWS, segment.n)
-    return NearRows(tuple(near), tuple(far), most)
+    made = NearRows(tuple(near), tuple(far), most)
+    keep(segment, key, made)
+    return made
