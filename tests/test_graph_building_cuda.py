@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fanns
+from fanns import segment_building
 from fanns.codes import Int8Codes
 from fanns.device import graph_building
+from fanns.device import loops as device_loops
 from fanns.device.graph_building import DeviceGraph, Level, groups_of, rows_of_level
 from fanns.errors import DeviceError
 from fanns.kernels import graph_link_cuda
@@ -23,15 +26,15 @@ from tests.test_graph_build import check_structure
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few candidates and small tables, which the simulator gets through."""
-    for name, value in (("FRESH_PLACES", 16), ("ROOM", 32), ("MOST_KEPT", 12), ("TABLE", 256)):
+    for name, value in (("FRESH_PLACES", 16), ("ROOM", 32), ("MOST_KEPT", 12), ("TABLE", 128)):
         monkeypatch.setattr(graph_link_cuda, name, value)
-    monkeypatch.setattr(graph_link_cuda, "MOST_MET", 192)
+    monkeypatch.setattr(graph_link_cuda, "MOST_MET", 96)
     for module in (graph_building, graph_reference):
         monkeypatch.setattr(module, "MOST_KEPT", 12)
     monkeypatch.setattr(graph_building, "CLUSTERS", 2)
     monkeypatch.setattr(graph_building, "NEAR", Level(1, 7))
     monkeypatch.setattr(graph_building, "FAR", (Level(2, 2), Level(3, 2)))
-    monkeypatch.setattr(graph_building, "GROUP", 20)
+    monkeypatch.setattr(graph_building, "GROUP", 9)
     monkeypatch.setattr(graph_building, "ROUNDS", 1)
     monkeypatch.setattr(graph_building, "Workspace", partial(Workspace, threads=32))
 
@@ -64,7 +67,7 @@ def check_same(vectors: Array, offsets: Array, metric: int = L2) -> GraphPath:
 
 @pytest.mark.parametrize("metric", [COSINE, IP, L2])
 def test_links_are_those_of_the_same_steps(small: None, metric: int) -> None:
-    vectors, offsets = clustered(28, 6, 4)
+    vectors, offsets = clustered(16, 6, 4)
     check_same(vectors, offsets, metric)
 
 
@@ -102,3 +105,31 @@ def test_too_little_memory_and_no_rows_are_told(small: None) -> None:
     empty = np.empty((0, 4), np.float32)
     path = built(empty, np.zeros(1, np.int64), L2, DeviceGraph(cuda_host, 1000).build_links)
     assert path.links.shape == (0, 8)
+
+
+def test_an_index_with_a_graph(monkeypatch: pytest.MonkeyPatch, small: None) -> None:
+    """All but the links is as the CPU builds it, and walks find the same rows."""
+    for name, value in (("FRESH_PLACES", 64), ("ROOM", 128), ("MOST_KEPT", 64)):
+        monkeypatch.setattr(graph_link_cuda, name, value)
+    monkeypatch.setattr(graph_link_cuda, "TABLE", 4096)
+    monkeypatch.setattr(graph_link_cuda, "MOST_MET", 3072)
+    monkeypatch.setattr(graph_building, "MOST_KEPT", 64)
+    monkeypatch.setattr(graph_building, "NEAR", Level(1, 48))
+    monkeypatch.setattr(device_loops, "Workspace", partial(Workspace, threads=32))
+    monkeypatch.setattr(segment_building, "MIN_ROWS", 1)
+    vectors, _ = clustered(7, 4, 2)
+    options: dict[str, Any] = {"calibration": "default", "bits": 0, "metric": "l2"}
+    heard: list[tuple[str, int, int]] = []
+    made = fanns.Index.build(
+        {"embedding": vectors}, device="cuda", progress=lambda *told: heard.append(told), **options
+    )
+    plain = fanns.Index.build({"embedding": vectors}, **options)
+    arrays, expected = (one._snapshot.segments[0].arrays for one in (made, plain))
+    assert set(arrays) == set(expected) and "graph/links" in arrays
+    for name in arrays:
+        if name != "graph/links":
+            np.testing.assert_array_equal(arrays[name], expected[name], err_msg=name)
+    assert heard[-1][0] == "graph on cuda:0" and heard[-1][1] == heard[-1][2] == 14
+    for query in vectors:
+        found = made.search(query, 3, plan="graph")
+        assert found.ids.tolist() == plain.search(query, 3, exact=True).ids.tolist()
