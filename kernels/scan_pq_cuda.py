@@ -209,7 +209,7 @@ def scan_pq(
         if shared + size * looked_up.shape[1] <= SHARED_BYTES:
             start, shared = shared // size, shared + size * looked_up.shape[1]
         n, halves, nothing = labels.shape[0], words.view(np.uint32), labels[:0]
-        ends = rest[2].view(np.int64)[0, :0]
+        ends = workspace.take((0,), np.int64)
         selection = Selection(WORDS, nothing, ends, ends, halves, n)
         shares = _shares(m, k, words.shape[1], workspace)
         found = [workspace.take(*part) for part in parts_of(m, k, shares)]
