@@ -99,7 +99,7 @@ def gpu(
         scanned = scan_rows or kernel_gpu.scanned(rows, SCANNED)
         bandwidths = kernel_gpu.measure(scanned, dimensions, rounds)
         checked = gpu_memory.check(max(1.0, CHECKING * clock.left)) if memory_check else []
-        builds = gpu_builds.measure(held, kernel_gpu.BUILDS)
+        builds = gpu_builds.measure(held, kernel_gpu.BUILDS, kernel_gpu.BUILT)
         asks, told = gpu_asks.asks(held, queries, report)
         measured = proof.run(
             held, asks, peers, sorted(set(batches or BATCHES)), rounds, clock,

@@ -241,7 +241,10 @@ def _memory(checked: Sequence[Checked]) -> Sheet:
 
 
 def _left(left: Sequence[Left]) -> Sheet:
-    rows = [[one.name, one.what, one.why] for one in left]
+    joined: dict[tuple[str, str], list[str]] = {}
+    for one in left:
+        joined.setdefault((one.name, one.why), []).append(one.what)
+    rows = [[name, "; ".join(whats), why] for (name, why), whats in joined.items()]
     return Sheet(["contender", "what", "why"], rows, words=3)
 
 

@@ -10,8 +10,6 @@ from fanns.bench.build_stages import timed_build
 from fanns.bench.proofs.large import Large
 
 DEVICES = ("cpu", "cuda")
-ROWS = 20_000
-"""Of the set that are built, at most."""
 
 
 class Build(NamedTuple):
@@ -22,7 +20,7 @@ class Build(NamedTuple):
     stages: dict[str, float]
 
 
-def measure(held: Large, times: int, rows: int = ROWS) -> list[Build]:
+def measure(held: Large, times: int, rows: int) -> list[Build]:
     """Builds of the first rows of a set, on each device, on all cores: the fastest of `times`."""
     rows = min(rows, len(held.vectors()))
     vectors = held.vectors()[:rows]

@@ -221,9 +221,7 @@ def _piloted(
             for bound in (False, True) if contender.binds and ask.where is not None else (False,):
                 if bound and ask.each and size > MOST_BOUND:
                     continue
-                run = Run(ask, contender, size, bound, setting, recall, wrong, each * size)
-                run.path = contender.path
-                yield run
+                yield Run(ask, contender, size, bound, setting, recall, wrong, each * size)
 
 
 def _setting(
@@ -298,6 +296,7 @@ def _turn(run: Run, share: Clock, contenders: list[Any], found: Measured) -> boo
         _gone(run.contender, contenders, _of(run), error, found)
         return False
     run.seconds.append(float(np.median(taken)))
+    run.path = run.contender.path
     return True
 
 

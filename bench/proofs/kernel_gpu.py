@@ -91,8 +91,8 @@ TIMED = (
 )
 
 
-BUILDS = 1 if SIMULATED else 2
-"""Times that builds are made: the first may compile."""
+BUILDS, BUILT = (1, 24) if SIMULATED else (2, 20_000)
+"""Times that builds are made, since the first may compile, and rows of them at most."""
 
 
 def scanned(rows: int, wanted: int) -> int:
