@@ -374,6 +374,7 @@ def make_segment(
             progress=None
             if progress is None
             else lambda done, total: progress("calibrate", done, total),
+            nearest=None if machine is None else machine.nearest(segment),
         )
 
     tables = (ingest.attributes, ingest.stored)

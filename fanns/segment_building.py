@@ -12,6 +12,7 @@ import pyarrow as pa
 from fanns.attributes import AttributeIndex
 from fanns.bit_codes import BitCodes
 from fanns.calibration import DEFAULT, Calibration
+from fanns.calibration.samples import Nearest
 from fanns.centroids import cluster_reach
 from fanns.clusters import MAX_CLUSTERS, cluster_order
 from fanns.codes import Int8Codes, report
@@ -42,19 +43,22 @@ COLUMNS_AT_ONCE = 32
 
 
 class Machine(NamedTuple):
-    """What a build runs on: the loops over all rows, and what makes the graph's links.
+    """What a build runs on: the loops over all rows, what makes the graph's links, and what finds
+    the true answers that calibration needs.
 
-    `links` takes the arguments of `graph_builder.build_links`. `name` is "cpu", or the device's.
+    `links` takes the arguments of `graph_builder.build_links`; `nearest` gives None for what the
+    processor finds by itself. `name` is "cpu", or the device's.
     """
 
     name: str
     loops: Loops
     links: Callable[..., Links]
+    nearest: Callable[[Segment], Nearest | None]
 
 
 def processor(threads: int | None) -> Machine:
     """This machine's processor."""
-    return Machine("cpu", Processor(threads), build_links)
+    return Machine("cpu", Processor(threads), build_links, lambda segment: None)
 
 
 @dataclass(slots=True)

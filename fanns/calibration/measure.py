@@ -18,7 +18,7 @@ from fanns.calibration.block_model import BlockModel
 from fanns.calibration.blocks import block_models, timed_blocks
 from fanns.calibration.model import Calibration, Curve
 from fanns.calibration.needs import TARGETS
-from fanns.calibration.samples import Bench, Trial, trials
+from fanns.calibration.samples import Bench, Nearest, Trial, trials
 from fanns.calibration.timing import Job, timed
 from fanns.paths.clusters import NO_ESTIMATES
 
@@ -37,6 +37,7 @@ def measure(
     k: int = 10,
     progress: Callable[[int, int], None] | None = None,
     own: Sequence[Trial] = (),
+    nearest: Nearest | None = None,
 ) -> Calibration:
     """Fit constants and curves on a segment.
 
@@ -48,11 +49,12 @@ def measure(
         k: results per query at which curves of walks are measured.
         progress: called with (done, total).
         own: trials under filters of the user's.
+        nearest: finds the true answers under masks; without, the scan path does.
     """
     rng = np.random.default_rng(seed)
     k = min(k, segment.n)
     known = {
-        s: trials(segment, queries, s, rng)
+        s: trials(segment, queries, s, rng, nearest)
         for s in SHARES
         if s == 1.0 or s * segment.n >= FEWEST * k
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +22,10 @@ MOST = 100
 FEWEST_CLUSTERS = 5
 # Fewer far queries than this tell nothing.
 FEWEST_FAR = 16
+
+
+Nearest = Callable[[np.ndarray, Selection, int], Answers]
+"""The k nearest selected rows of each query float32[m, d], as the scan path finds them."""
 
 
 class Bench(Protocol):
@@ -89,20 +94,35 @@ def sample_queries(vectors: np.ndarray, seed: int, count: int = 256) -> np.ndarr
 
 
 def trial(
-    segment: Bench, share: float, far: bool, selection: Selection, queries: np.ndarray
+    segment: Bench,
+    share: float,
+    far: bool,
+    selection: Selection,
+    queries: np.ndarray,
+    nearest: Nearest | None = None,
 ) -> Trial:
     """A trial with its true answers, by int8 codes and full precision."""
     k = min(MOST, selection.count)
-    truth = segment.scan.search(queries, selection, k, ScanParameters(4 * k), Budget())
+    if nearest is None:
+        truth = segment.scan.search(queries, selection, k, ScanParameters(4 * k), Budget())
+    else:
+        truth = nearest(queries, selection, k)
     return Trial(share, far, selection, queries, truth)
 
 
-def trials(segment: Bench, queries: np.ndarray, s: float, rng: np.random.Generator) -> list[Trial]:
+def trials(
+    segment: Bench,
+    queries: np.ndarray,
+    s: float,
+    rng: np.random.Generator,
+    nearest: Nearest | None = None,
+) -> list[Trial]:
     """A random selection of a share s; and one that some queries are far from, with just those."""
     n = segment.n
     if s >= 1.0:
-        return [trial(segment, 1.0, False, Selection.all(n), queries)]
-    out = [trial(segment, s, False, Selection.from_mask(rng.random(n) < s), queries)]
+        return [trial(segment, 1.0, False, Selection.all(n), queries, nearest)]
+    random = Selection.from_mask(rng.random(n) < s)
+    out = [trial(segment, s, False, random, queries, nearest)]
     # Rows around a random centre: most queries lie far from it.
     offsets, centroids, _ = segment.clusters
     centre = centroids[rng.integers(len(centroids))]
@@ -117,7 +137,8 @@ def trials(segment: Bench, queries: np.ndarray, s: float, rng: np.random.Generat
     selection = Selection.from_mask(mask)
     far = segment.locality.lift(queries, selection) < FAR
     if far.sum() >= FEWEST_FAR:
-        out.append(trial(segment, s, True, selection, np.ascontiguousarray(queries[far])))
+        some = np.ascontiguousarray(queries[far])
+        out.append(trial(segment, s, True, selection, some, nearest))
     return out
 
 

@@ -16,6 +16,7 @@ answers      what a batch answered, cut up into hits when they are asked for
 building     what a build on a device runs on
 loops        its loops over all rows: clusters, codes; rows in pieces where they do not fit
 graph_building   the links of its graph
+truth        true answers to its sample queries
 
 Nothing here is imported before a device is asked for.
 """

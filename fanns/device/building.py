@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from fanns.calibration.samples import Nearest
 from fanns.device.finding import find_cuda
 from fanns.device.graph_building import DeviceGraph
 from fanns.device.loops import DeviceLoops
 from fanns.device.residency import budget_on
+from fanns.device.truth import truth_on
 from fanns.paths.graph_builder import Links
+from fanns.segment import Segment
 from fanns.segment_building import Machine
 
 
@@ -26,4 +29,8 @@ def machine_of(number: int, device_memory: int | str | None) -> Machine:
         loops.release()
         return graph.build_links(*given, **options)
 
-    return Machine(f"cuda:{number}", loops, links)
+    def nearest(segment: Segment) -> Nearest | None:
+        loops.release()
+        return truth_on(cuda, budget, segment)
+
+    return Machine(f"cuda:{number}", loops, links, nearest)

@@ -43,7 +43,7 @@ class Nothing(NamedTuple):
 
 def needed_of(segment: Segment) -> dict[str, int]:
     """Bytes of rows that must be on the device, by part."""
-    parts = {"codes": _codes(segment), "clusters": _clusters(segment), "graph": _graph(segment)}
+    parts = {"codes": codes_of(segment), "clusters": _clusters(segment), "graph": _graph(segment)}
     sizes = {name: sum(array.nbytes for array in arrays) for name, arrays in parts.items()}
     sizes["ids and lengths"] = 16 * segment.n
     return {name: size for name, size in sizes.items() if size}
@@ -70,7 +70,7 @@ def moved(segment: Segment, cuda: Any, with_originals: bool, with_bits: bool) ->
     bits = _bits(segment) if with_bits else ()
     parts = (
         tuple(cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
-        for arrays in (_codes(segment), _graph(segment), _clusters(segment), bits)
+        for arrays in (codes_of(segment), _graph(segment), _clusters(segment), bits)
     )
     return Rows(held, norms, ties, cuda.to_device(np.array(extremes)), *parts)
 
@@ -82,7 +82,8 @@ def no_selections(cuda: Any) -> Nothing:
     return Nothing(*(cuda.to_device(array) for array in empty))
 
 
-def _codes(segment: Segment) -> tuple[Array, ...]:
+def codes_of(segment: Segment) -> tuple[Array, ...]:
+    """The arrays of its `Int8Codes`, as kernels take them."""
     codes = segment.codes
     return codes.codes, codes.scale, codes.square, codes.mean, codes.limits
 
