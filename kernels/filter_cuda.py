@@ -115,7 +115,9 @@ def _filter_rows(
         passes = row < n and _passes(instructions, first, last, *columns, row)
         high = cuda.ballot_sync(ALL_LANES, passes)
         if lane == 0:
-            out_words[query, number] = np.uint64(high) << np.uint64(32) | np.uint64(low)
+            # Ballots are signed: widened as such, row 31 would set all bits of the upper half.
+            upper, lower = np.uint64(np.uint32(high)), np.uint64(np.uint32(low))
+            out_words[query, number] = upper << np.uint64(32) | lower
 
 
 def filter_rows(

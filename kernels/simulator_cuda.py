@@ -158,7 +158,8 @@ class _Cuda(kernelapi.FakeCUDAModule):  # type: ignore[misc]
 
     def ballot_sync(self, mask: int, value: Any) -> Any:
         given = _thread().exchange("warp", bool(value))
-        return np.uint32(sum(1 << number % WARP for number, yes in given.items() if yes))
+        bits = np.uint32(sum(1 << number % WARP for number, yes in given.items() if yes))
+        return bits.view(np.int32)  # signed, as numba types it
 
     def fma(self, a: float, b: float, c: float) -> float:
         """a * b + c rounded once: Dekker's exact product, and a sum that is rounded once."""
@@ -190,7 +191,9 @@ class Kernel:
         blocks, threads, _, shared = configuration
         grid = tuple(blocks) if isinstance(blocks, tuple) else (blocks,)
         grid = (*grid, 1, 1)[:3]
-        if min(grid) < 1 or not 1 <= threads <= 1024:
+        if not all(type(size) is int for size in grid):
+            raise TypeError(f"blocks {blocks!r}: launches take Python's integers, no others")
+        if min(grid) < 1 or max(grid[1:]) > 65_535 or not 1 <= threads <= 1024:
             raise ValueError(f"a launch of {blocks} blocks of {threads} threads")
         if shared > 49_152:
             raise ValueError(f"{shared} bytes of shared memory, above the 48 KB of any launch")
