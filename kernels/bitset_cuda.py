@@ -3,7 +3,9 @@
 Bitmaps are uint64[s, w], one row a selection, as `bitset` tells: bit r % 64 of word r // 64 stands
 for row r, and what is behind the last row is 0. Kernels read them as uint32[s, 2 w], the same
 memory, because a device counts and shifts 32 bits at a time. An operand of one row, [1, w], serves
-all selections. Every kernel here reads each word once, side by side, and is bound by that.
+all selections. Every kernel here reads each word once, side by side, and is bound by that. A grid
+has 65,535 blocks in its second direction: where batches may have more selections, these are its
+first.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def sum_before(value: Integer) -> tuple[Any, Any]:
 @inner
 def _share(size: Integer, side: Integer) -> Any:
     """Where this block's share of so many words starts (side 0) or ends (1)."""
-    return np.int64(size) * (cuda.blockIdx.x + side) // cuda.gridDim.x
+    return np.int64(size) * (cuda.blockIdx.y + side) // cuda.gridDim.y
 
 
 @inner
@@ -73,11 +75,11 @@ def _count_share(words: Array, selection: Integer, start: Integer, stop: Integer
 @kernel
 def _count(words: Array, counts: Array) -> None:
     """counts[selection, share] = the set bits of that share."""
-    selection = cuda.blockIdx.y
+    selection = cuda.blockIdx.x
     size = words.shape[1]
     count = _count_share(words, selection, _share(size, 0), _share(size, 1))
     if cuda.threadIdx.x == 0:
-        counts[selection, cuda.blockIdx.x] = count
+        counts[selection, cuda.blockIdx.y] = count
 
 
 @kernel
@@ -156,7 +158,7 @@ def _starts(counts: Array, starts: Array, offsets: Array) -> None:
 @kernel
 def _write_rows(words: Array, starts: Array, rows: Array) -> None:
     """The rows of a share in order, from its start on."""
-    selection, share = cuda.blockIdx.y, cuda.blockIdx.x
+    selection, share = cuda.blockIdx.x, cuda.blockIdx.y
     stop, at = _share(words.shape[1], 1), starts[selection, share]
     for first in range(_share(words.shape[1], 0), stop, cuda.blockDim.x):
         place = first + cuda.threadIdx.x
@@ -206,7 +208,7 @@ def count(words: DeviceArray, out: DeviceArray, workspace: Workspace) -> None:
     with workspace.frame():
         (counts,) = (workspace.take(*part) for part in _counts(words, workspace))
         halves, shares = words.view(np.uint32), counts.shape[1]
-        workspace.launch(_count, (shares, words.shape[0]), halves, counts)
+        workspace.launch(_count, (words.shape[0], shares), halves, counts)
         workspace.launch(_sum_shares, words.shape[0], counts, out)
 
 
@@ -243,7 +245,7 @@ def rows_of_words(
     """
     with workspace.frame():
         counts, starts = (workspace.take(*part) for part in 2 * _counts(words, workspace))
-        halves, grid = words.view(np.uint32), counts.shape[::-1]
+        halves, grid = words.view(np.uint32), counts.shape
         workspace.launch(_count, grid, halves, counts)
         workspace.launch(_starts, 1, counts, starts, offsets)
         workspace.launch(_write_rows, grid, halves, starts, rows)

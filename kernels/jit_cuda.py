@@ -17,9 +17,13 @@ processor with FMA does.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
+import importlib.metadata
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numba
@@ -79,7 +83,7 @@ class _Disk:
 
     def _key(self, signature: Any) -> Any:
         device = cuda_host.get_current_device().compute_capability
-        return signature, tuple(device), getattr(cuda_host, "__version__", "")
+        return signature, tuple(device), _compiler(), _sources()
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         states = self._files.load(self._key(signature))
@@ -89,6 +93,24 @@ class _Disk:
         # A full or read-only disk: the code works, it is only not kept.
         with contextlib.suppress(OSError):
             self._files.save(self._key(signature), compiled._reduce_states())
+
+
+@cache
+def _compiler() -> str:
+    """The version of what compiles for a device: numba-cuda, of which `numba.cuda` tells none."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return f"numba-cuda {importlib.metadata.version('numba-cuda')}"
+    return f"numba {numba.__version__}"
+
+
+@cache
+def _sources() -> str:
+    """Hash of the kernels for a device, of which the folder's name (`jit`) knows nothing."""
+    state = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*_cuda.py")):
+        state.update(f"\n{path.name} {path.stat().st_size}\n".encode())
+        state.update(path.read_bytes())
+    return state.hexdigest()[:24]
 
 
 def _compiled_kernel() -> Any:

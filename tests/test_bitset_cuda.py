@@ -5,6 +5,7 @@ import pytest
 
 from fanns.kernels import bitset, bitset_cuda
 from fanns.kernels.jit import frozen
+from fanns.kernels.jit_cuda import Workspace
 from tests.cuda_helpers import bitmaps, row_lists, to_device, to_host, workspace
 
 SHAPES = [(1, 1), (2, 64), (3, 65), (2, 1300)]
@@ -23,6 +24,17 @@ def test_counts_of_selections(pair: tuple[np.ndarray, np.ndarray]) -> None:
     words, counts = to_device(bitmaps(masks), np.full(len(masks), -7))
     bitset_cuda.count(words, counts, workspace(64, 6))
     assert to_host(counts)[0].tolist() == masks.sum(axis=1).tolist()
+
+
+def test_counts_of_more_selections_than_a_grid_is_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launch alone: the simulator would take a minute for so many blocks."""
+    grids = []
+    monkeypatch.setattr(
+        Workspace, "launch", lambda self, kernel, blocks, *arguments, **more: grids.append(blocks)
+    )
+    words, counts = to_device(np.zeros((70_000, 1), np.uint64), np.zeros(70_000, np.int64))
+    bitset_cuda.count(words, counts, workspace(64, 6))
+    assert grids == [(70_000, 1), 70_000]
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanns.kernels import jit_cuda
 from fanns.kernels.jit_cuda import ALL_LANES, SIMULATED, bytes_of, cuda, kernel
 from tests.cuda_helpers import to_device, to_host, workspace
 
@@ -97,6 +98,44 @@ def test_the_simulator_shows_what_is_wrong_on_a_device() -> None:
         workspace(64).launch(_at_different_barriers, 1, out)
     with pytest.raises(TypeError, match=r"a host array int64\[64\] given to a kernel"):
         workspace(64).launch(_without_a_barrier, 1, np.empty(64, np.int64))
+
+
+@simulated
+def test_the_simulator_refuses_launches_that_no_device_takes() -> None:
+    (out,) = to_device(np.empty(64, np.int64))
+    with pytest.raises(TypeError, match="launches take Python's integers"):
+        workspace(64).launch(_without_a_barrier, np.int64(1), out)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a launch of"):
+        workspace(64).launch(_without_a_barrier, (1, 65_536), out)
+
+
+@kernel
+def _ballot(out: np.ndarray) -> None:
+    found = cuda.ballot_sync(ALL_LANES, cuda.threadIdx.x == 31)
+    out[cuda.threadIdx.x] = found
+
+
+def test_ballots_are_signed() -> None:
+    """As numba types them: who widens one without a sign makes it unsigned first."""
+    (out,) = to_device(np.empty(32, np.int64))
+    workspace(32).launch(_ballot, 1, out)
+    assert to_host(out)[0].tolist() == [-(2**31)] * 32
+
+
+def test_kernels_are_kept_by_their_sources_and_what_compiled_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Device:
+        compute_capability = (9, 0)
+
+    name = "get_current_device"  # which the simulator has not
+    monkeypatch.setattr(jit_cuda.cuda_host, name, lambda: Device, raising=False)
+    disk = jit_cuda._Disk("test")
+    keys = [disk._key("signature")]
+    for name in ("_sources", "_compiler"):
+        monkeypatch.setattr(jit_cuda, name, lambda: "another")
+        keys.append(disk._key("signature"))
+    assert len(set(keys)) == 3
 
 
 @simulated

@@ -33,7 +33,7 @@ class Products:
 
             self._blas, self._handle = cublas, cublas.create()
             stream = workspace.stream
-            cublas.set_stream(self._handle, int(stream.handle.value or 0) if stream else 0)
+            cublas.set_stream(self._handle, int(stream) if stream else 0)
 
     def multiply(self, queries: DeviceArray, vectors: DeviceArray, out: DeviceArray) -> None:
         """out float32[m, n] = the products of queries float32[m, d] and vectors float32[n, d]."""
