@@ -72,6 +72,10 @@ ALIGNMENT = 256
 """Of arrays in a workspace: whole lines of the L2 cache, as cudaMalloc gives."""
 
 
+VIEWS = 4096
+"""Arrays of a workspace that are kept, some 5 KB of the host each, for batches of the same size."""
+
+
 class _Disk:
     """Machine code of one kernel, kept as `jit` keeps the CPU's.
 
@@ -231,6 +235,8 @@ class Workspace:
         self._used = min(-(-stop // ALIGNMENT) * ALIGNMENT, self.nbytes)
         key = (start, shape, kind.str)
         if key not in self._views:
+            if len(self._views) == VIEWS:  # batches of ever other sizes
+                self._views.clear()
             self._views[key] = self._memory[start:stop].view(kind).reshape(shape)
         return self._views[key]
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fanns.codes import Int8Codes
 from fanns.computing import Processor
 from fanns.device import loops as device_loops
 from fanns.device.loops import SPARE, DeviceLoops
+from fanns.device.residency import budget_on
 from fanns.errors import DeviceError, InputError
 from fanns.kernels.distance import COSINE
 from fanns.kernels.int8 import PARAMETERS
@@ -89,7 +91,7 @@ def test_rows_that_do_not_fit_come_in_pieces() -> None:
     labels = (rows % 3).astype(np.int32)
     near = np.zeros((2, 64), np.int8), np.ones((2, PARAMETERS))
     coded = (expected.codes, expected.scale, expected.square)
-    for budget, pieces in ((SPARE + 7_000, 3), (SPARE + 30_000, 1)):
+    for budget, pieces in ((SPARE + 7_000, 3), (SPARE + 60_000, 1)):
         loops = DeviceLoops(cuda_host, budget)
         heard: list[int] = []
         codes = Int8Codes.build(store, progress=heard.append, loops=loops)
@@ -99,6 +101,29 @@ def test_rows_that_do_not_fit_come_in_pieces() -> None:
         np.testing.assert_array_equal(sums, cpu.add_rows(store, rows, labels, 3))
         for a, b in zip(loops.nearest(*coded, *near), cpu.nearest(*coded, *near), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_dropped_arrays_are_freed_before_more_is_taken() -> None:
+    """numba waits until there are several: a piece would be held long after its turn."""
+
+    class Pending:
+        freed = 0
+
+        def clear(self) -> None:
+            self.freed += 1
+
+    class Context:
+        memory_manager = SimpleNamespace(deallocations=Pending())
+
+        def get_memory_info(self) -> tuple[int, int]:
+            return 1000, 2000
+
+    context = Context()
+    cuda = SimpleNamespace(current_context=lambda: context)
+    assert budget_on(cuda, None) == 900
+    loops = DeviceLoops(cuda, SPARE + 1000)
+    assert len(list(loops._bounds(256, 4, 0))) == 4
+    assert context.memory_manager.deallocations.freed == 5
 
 
 def test_too_little_memory_and_bad_names_are_told() -> None:

@@ -49,6 +49,15 @@ def test_a_workspace_that_is_too_small_says_how_large_it_must_be() -> None:
             space.take((1000,), np.float64)
 
 
+def test_a_workspace_keeps_so_many_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit_cuda, "VIEWS", 3)
+    space = workspace(nbytes=4096)
+    for size in [*range(1, 9), 1]:
+        with space.frame():
+            assert space.take((size,), np.int32).shape == (size,)
+        assert len(space._views) <= 3
+
+
 def test_odd_sizes_of_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="48 threads a block: not one of"):
         workspace(threads=48)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fanns.computing import RowsDone
+from fanns.device.residency import free_dropped
 from fanns.errors import DeviceError
 from fanns.kernels.bit_encode_cuda import STEPS, encode_bits, encode_bits_bytes
 from fanns.kernels.fastscan import CENTROIDS, ROWS
@@ -174,6 +175,7 @@ class DeviceLoops:
     def release(self) -> None:
         """Let go of vectors that were kept on the device."""
         self._held = None
+        free_dropped(self._cuda)
 
     @property
     def _resident(self) -> int:
@@ -214,11 +216,15 @@ class DeviceLoops:
                 yield _Piece(start, stop, *made)
 
     def _bounds(self, n: int, each: int, fixed: int) -> Iterator[tuple[int, int]]:
-        """Runs of rows, of whole blocks, that take `each` bytes a row beside `fixed`."""
+        """Runs of rows, of whole blocks, that take `each` bytes a row beside `fixed`.
+
+        Two of them at a time: the one before is held until the next is there.
+        """
         self._check(fixed + ROWS * each)
-        most = min(self.budget - fixed - SPARE, PIECE) // each // ROWS * ROWS
+        most = min((self.budget - fixed - SPARE) // 2, PIECE) // each // ROWS * ROWS
         most = max(most, ROWS)
         for start in range(0, n, most):
+            free_dropped(self._cuda)
             yield start, min(start + most, n)
 
     def _check(self, needed: int) -> None:

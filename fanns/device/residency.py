@@ -51,9 +51,21 @@ def budget_of(device_memory: int | str | None, free: int, total: int) -> int:
 
 def budget_on(cuda: Any, device_memory: int | str | None) -> int:
     """`budget_of` on the current device of numba's module for the host."""
+    free_dropped(cuda)
     free, total = cuda.current_context().get_memory_info()
     whole = (1 << 62) - 1  # the simulator's is infinite
     return budget_of(device_memory, int(min(free, whole)), int(min(total, whole)))
+
+
+def free_dropped(cuda: Any) -> None:
+    """Free what arrays of the current device held that are gone.
+
+    numba does so when there are more than ten of them, or they take a fifth of the device.
+    """
+    manager = getattr(cuda.current_context(), "memory_manager", None)
+    pending = getattr(manager, "deallocations", None)
+    if pending is not None:  # the simulator has none, nor have managers of others' making
+        pending.clear()
 
 
 def plan_residency(

@@ -37,7 +37,7 @@ from fanns.device.planning import (
     only,
     product_plan,
 )
-from fanns.device.residency import budget_on, plan_residency
+from fanns.device.residency import budget_on, free_dropped, plan_residency
 from fanns.device.segment import DeviceSegment, Found, Pending, joined
 from fanns.execution import Options, predicted_ns
 from fanns.expressions import Constant
@@ -83,7 +83,8 @@ class DeviceSearch:
             return
         self._cuda.select_device(self._number)
         for segment in [one for one in self._segments if one not in snapshot.segments]:
-            del self._segments[segment]  # what they held there is free again
+            del self._segments[segment]
+        free_dropped(self._cuda)
         made = {
             segment: self._segments.get(segment) or _held(segment, context)
             for segment, context in zip(snapshot.segments, snapshot.contexts, strict=True)
