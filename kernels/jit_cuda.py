@@ -247,9 +247,23 @@ class Workspace:
         if (min(blocks) if isinstance(blocks, tuple) else blocks) > 0:
             watch = Workspace.watch
             launched = None if watch is None else watch(kernel.label, self.stream)
-            kernel[blocks, self.threads, self.stream, shared](*arguments)
+            _configured(kernel, (blocks, self.threads, self.stream, shared))(*arguments)
             if launched is not None:
                 launched()
+
+
+def _configured(kernel: Any, configuration: tuple[Any, ...]) -> Any:
+    """The kernel, to be launched so; without numba's warning that few blocks leave a device idle,
+    which small batches and single queries do.
+    """
+    warns = _config.CUDA_LOW_OCCUPANCY_WARNINGS
+    if not warns:
+        return kernel[configuration]
+    _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+    try:
+        return kernel[configuration]
+    finally:
+        _config.CUDA_LOW_OCCUPANCY_WARNINGS = warns
 
 
 def bytes_of(*arrays: tuple[tuple[int, ...], npt.DTypeLike]) -> int:

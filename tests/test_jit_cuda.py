@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,6 +58,23 @@ def test_a_workspace_keeps_so_many_arrays(monkeypatch: pytest.MonkeyPatch) -> No
         with space.frame():
             assert space.take((size,), np.int32).shape == (size,)
         assert len(space._views) <= 3
+
+
+def test_small_launches_do_not_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba warns of fewer than 128 blocks, when a launch is configured."""
+    name = "CUDA_LOW_OCCUPANCY_WARNINGS"
+    seen = []
+
+    class Asking:
+        label = "asking"
+
+        def __getitem__(self, configuration: tuple[object, ...]) -> Callable[[], None]:
+            seen.append(getattr(numba.config, name))
+            return lambda: seen.append(getattr(numba.config, name))
+
+    monkeypatch.setattr(numba.config, name, 1)
+    workspace().launch(Asking(), 1)
+    assert seen == [0, 1]
 
 
 def test_odd_sizes_of_blocks_are_refused() -> None:
