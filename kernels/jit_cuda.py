@@ -166,6 +166,7 @@ class Workspace:
 
     `threads` of a block are 32, 64, 128 or 256; `blocks` is how many of them fill the device (four
     on each multiprocessor, unless told). `turn`: the queries that launches answer (`turns_cuda`).
+    `sent`: the host's arrays that are being copied; who waits for the stream lets go of them.
     `watch` is called before each launch of any workspace, with the kernel's label and the stream,
     and what it gives after it.
     """
@@ -181,6 +182,7 @@ class Workspace:
         self.blocks = blocks if blocks is not None else _blocks_of_device()
         self._memory = cuda_host.device_array(max(nbytes, ALIGNMENT), np.uint8)
         self._used = 0
+        self.sent: list[Any] = []
         self._views: dict[tuple[int, tuple[int, ...], str], DeviceArray] = {}
         nothing = self._memory[:0]
         self.turn = Turn(nothing.view(np.int8), 0, nothing.view(np.int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,45 @@ def test_equal_filters_share_a_bitmap(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, one in zip(walked, expected, strict=True):
         assert found.matches == one.matches and len(found) == len(one)
         assert np.isclose(found.distances, one.distances).sum() >= len(one) - 1
+
+
+def test_a_thread_selects_its_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(20), metric="l2").to("cuda")
+    cuda = index._device._cuda
+    calls: list[int] = []
+    monkeypatch.setattr(cuda, "select_device", calls.append)
+
+    def search() -> None:
+        for _ in range(3):
+            index.search(np.ones(D, np.float32), 3)
+
+    search()
+    other = threading.Thread(target=search)
+    other.start()
+    other.join()
+    assert calls == [0]  # by the other thread alone: this one has it
+
+
+def test_what_is_under_way_ends_before_an_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = fanns.Index.build(table(40), metric="l2").to("cuda")
+    queries = np.random.default_rng(3).normal(size=(9, D)).astype(np.float32)
+    monkeypatch.setattr("fanns.device.segment.DeviceSegment.batch", lambda *args: 4)
+    places, calls = "fanns.device.segment.places_of", []
+    made = pytest.importorskip("fanns.device.segment").places_of
+
+    def fails_then(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise MemoryError("no room")
+        return made(*args)
+
+    monkeypatch.setattr(places, fails_then)
+    with pytest.raises(MemoryError, match="no room"):
+        index.search(queries, 3)
+    assert all(not lane.workspace.sent for lane in index._device._lanes)
+    expected = index.search(queries, 3, exact=True)
+    for found, one in zip(expected, index.to("cpu").search(queries, 3, exact=True), strict=True):
+        same(found, one)
 
 
 def test_batches_are_cut_up_when_asked_for(tmp_path: Path) -> None:

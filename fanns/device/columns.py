@@ -112,6 +112,7 @@ class DeviceColumns:
 def upload(array: Array, workspace: Workspace) -> DeviceArray:
     """A copy on the device, borrowed of the workspace."""
     held = workspace.take(array.shape, array.dtype)
+    workspace.sent.append(array)  # where the device reads the host's own memory, it may do so later
     held.copy_to_device(array, workspace.stream)
     return held
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 from typing import Any
 
 from fanns.errors import DeviceError, InputError, MissingDependencyError
 
 _CUDA = re.compile(r"cuda(?::(\d+))?")
+
+_selected = threading.local()
 
 
 def check_device(device: Any) -> int | None:
@@ -47,8 +50,18 @@ def find_cuda(number: int) -> Any:
     present = len(cuda_host.gpus)
     if number >= present:
         raise DeviceError(f'device="cuda:{number}": this machine has {present}, from "cuda:0" on')
-    cuda_host.select_device(number)
+    select(cuda_host, number)
     return cuda_host
+
+
+def select(cuda: Any, number: int) -> None:
+    """Make a device the current one of this thread, for its launches and for what it frees.
+
+    numba puts a context on a stack of the driver's each time it is asked, and nothing takes it off.
+    """
+    if getattr(_selected, "number", None) != number:
+        cuda.select_device(number)
+        _selected.number = number
 
 
 def _why(cuda: Any) -> str:

@@ -41,3 +41,4 @@ class Lane:
     def wait(self) -> None:
         """Until all is done that was put on the stream."""
         self.workspace.stream.synchronize()
+        self.workspace.sent.clear()

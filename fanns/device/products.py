@@ -7,6 +7,7 @@ scans prove with these products rests on their error (`product_scan_cuda`).
 from __future__ import annotations
 
 import importlib.util
+import weakref
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class Products:
             from nvmath.bindings import cublas
 
             self._blas, self._handle = cublas, cublas.create()
+            # Not at exit: the device may be gone by then.
+            weakref.finalize(self, cublas.destroy, self._handle).atexit = False
             stream = workspace.stream
             cublas.set_stream(self._handle, int(stream) if stream else 0)
 

@@ -23,7 +23,7 @@ import numpy as np
 from fanns.attributes import RowContext
 from fanns.device.answers import Asked, DeviceAnswers, Ran
 from fanns.device.costs import MANY, DeviceCosts, fastest
-from fanns.device.finding import find_cuda
+from fanns.device.finding import find_cuda, select
 from fanns.device.lanes import LANES, Lane
 from fanns.device.native import NativeDeviceSegment
 from fanns.device.planning import (
@@ -81,7 +81,7 @@ class DeviceSearch:
         lacking = [segment for segment in snapshot.segments if segment not in self._segments]
         if not lacking and self._lanes:
             return
-        self._cuda.select_device(self._number)
+        select(self._cuda, self._number)
         for segment in [one for one in self._segments if one not in snapshot.segments]:
             del self._segments[segment]
         free_dropped(self._cuda)
@@ -170,7 +170,7 @@ class DeviceSearch:
         with self._lock:
             batch_ns = self._measured(snapshot).batch_ns
             self._see(snapshot)
-            self._cuda.select_device(self._number)
+            select(self._cuda, self._number)
             for number, segment in enumerate(snapshot.segments):
                 started = perf_counter_ns()
                 plans = self._choose(segment, number, filters, len(queries), k, options)
@@ -221,27 +221,32 @@ class DeviceSearch:
         waiting = [slice(first, min(first + size, m)) for first in range(0, m, size)][::-1]
         under_way: deque[Pending] = deque()
         made: list[Found] = []
-        while waiting:
-            part = waiting.pop()
-            if len(under_way) == len(self._lanes):
-                made.append(under_way.popleft().wait())
-            lane = self._lanes[(len(made) + len(under_way)) % len(self._lanes)]
-            used, own = np.unique(owners[part], return_inverse=True)
-            some, own = [bound[number] for number in used.tolist()], own.astype(np.int32)
-            begun = held.begin(some, own, queries[part], k, plans, lane)
-            if begun is None:
-                half = (part.start + part.stop) // 2
-                waiting += [slice(half, part.stop), slice(part.start, half)]
-            else:
-                under_way.append(begun)
-        made += [begun.wait() for begun in under_way]
+        try:
+            while waiting:
+                part = waiting.pop()
+                if len(under_way) == len(self._lanes):
+                    made.append(under_way.popleft().wait())
+                lane = self._lanes[(len(made) + len(under_way)) % len(self._lanes)]
+                used, own = np.unique(owners[part], return_inverse=True)
+                some, own = [bound[number] for number in used.tolist()], own.astype(np.int32)
+                begun = held.begin(some, own, queries[part], k, plans, lane)
+                if begun is None:
+                    half = (part.start + part.stop) // 2
+                    waiting += [slice(half, part.stop), slice(part.start, half)]
+                else:
+                    under_way.append(begun)
+            made += [begun.wait() for begun in under_way]
+        except BaseException:
+            for lane in self._lanes:  # what is under way writes to memory of the next search
+                lane.wait()
+            raise
         return made[0] if len(made) == 1 else joined(made)
 
     def _measured(self, snapshot: Snapshot) -> DeviceCosts:
         """The costs, measured on the largest segment when they are first asked for."""
         if self._costs is None:
             self._see(snapshot)
-            self._cuda.select_device(self._number)
+            select(self._cuda, self._number)
             some = [one for one in snapshot.segments if not one.native] or snapshot.segments
             self._costs = self._measure(max(some, key=lambda one: one.n))
         return self._costs
