@@ -442,13 +442,14 @@ class Kept(Mutable):
             This index.
 
         Raises:
-            InputError: an argument, or an index of a compressed table. MissingDependencyError:
-                there is no numba-cuda. DeviceError: no such device, or too little memory there.
+            InputError: an argument. MissingDependencyError: there is no numba-cuda. DeviceError: no
+                such device, or too little memory there. Searches are answered by the CPU then.
         """
         from fanns.device.finding import check_device
 
         number = check_device(device)
         made = None
+        self._leave_device()
         if number is not None:
             from fanns.device.finding import find_cuda
 
@@ -459,6 +460,12 @@ class Kept(Mutable):
             made.see(self._snapshot)
         self._device = self._searched._device = made
         return self
+
+    def _leave_device(self) -> None:
+        """Give back what was taken of a device, if any was."""
+        if self._device is not None:
+            self._device.close()
+        self._device = self._searched._device = None
 
     @staticmethod
     def plan_build(
@@ -495,7 +502,7 @@ class Kept(Mutable):
         return [] if self._directory is None else self._directory.verify(progress)
 
     def close(self) -> None:
-        """Give files and lock back; the index cannot be used afterwards.
+        """Give files, lock and device back; the index cannot be used afterwards.
 
         A merge in the background is given up, which loses nothing.
 
@@ -507,6 +514,7 @@ class Kept(Mutable):
             merger.close()
         if self._directory is not None:
             self._directory.close()
+        self._leave_device()
         self._seen = self._quick = self._held = None
         if merger is not None:
             merger.report()

@@ -228,6 +228,24 @@ def test_an_index_opens_on_the_device(tmp_path: Path) -> None:
     fanns.open(tmp_path / "i.fanns", mode="w").close()  # nothing was left locked
 
 
+def test_the_device_is_given_back(tmp_path: Path) -> None:
+    index = fanns.Index.build(table(40), metric="l2", path=tmp_path / "i.fanns").to("cuda")
+    query, first = np.ones(D, np.float32), index._device
+    expected = index.search(query, exact=True)
+    index.to("cuda", "1GB")  # not beside what is there already
+    assert index._device is not first and not first._segments and not first._lanes
+    same(index.search(query, exact=True), expected)
+    second = index._device
+    with pytest.raises(DeviceError, match="needs"):
+        index.to("cuda", "1MB")
+    assert index.info()["device"] == "cpu" and not second._segments
+    same(index.search(query, exact=True), expected)
+    third = index.to("cuda")._device
+    index.close()
+    assert not third._segments and not third._lanes
+    index.close()  # nothing is left to give back
+
+
 def test_transformed_rows_are_searched_there_too() -> None:
     rows = table(N)
     flat = rows["embedding"].combine_chunks().flatten().to_numpy().reshape(N, D)

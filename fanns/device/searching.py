@@ -77,6 +77,14 @@ class DeviceSearch:
         with self._lock:
             self._see(snapshot)
 
+    def close(self) -> None:
+        """Give the device's memory back; a search that comes later takes it again."""
+        with self._lock:
+            select(self._cuda, self._number)
+            self._segments.clear()
+            self._lanes.clear()
+            free_dropped(self._cuda)
+
     def _see(self, snapshot: Snapshot) -> None:
         lacking = [segment for segment in snapshot.segments if segment not in self._segments]
         if not lacking and self._lanes:
