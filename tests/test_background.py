@@ -299,7 +299,10 @@ def test_a_forgotten_index_ends_its_merge(tmp_path: Path, gate: Gate) -> None:
 
 
 def test_a_failed_merge_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = threading.Event()  # the merge fails after the last batch, which would be told else
+
     def fail(*_: Any) -> Any:
+        assert added.wait(60)
         raise StorageError("no space left")
 
     rng = np.random.default_rng(2)
@@ -308,6 +311,7 @@ def test_a_failed_merge_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         index, model = batches(tmp_path / "x", 3)
         rows = [random_row(rng, i) for i in range(300, 320)]
         index.add(table_of(rows))
+        added.set()
         model.add(rows)
         while index.info()["merging"]["running"]:
             time.sleep(0.005)
@@ -321,9 +325,11 @@ def test_a_failed_merge_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert index.compact().segments_after < 5
     assert index.info()["merging"]["problem"] is None
     index.close()
+    added.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Directory, "write", fail)
         index, model = batches(tmp_path / "y", 4)
+        added.set()
         while index.info()["merging"]["running"]:
             time.sleep(0.005)
         with pytest.raises(StorageError, match="no space left"):
