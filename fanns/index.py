@@ -165,8 +165,10 @@ class Index(Kept):
             if told is None:
                 found: DeviceAnswers = device.search(snapshot, shared, owners, queries, k, options)
                 return found
-        asked = [(where, params)] if each is None else each
-        filters = [prepare(snapshot, filter_, bound, nulls) for filter_, bound in asked]
+            filters = shared if each is None else [shared[number] for number in owners.tolist()]
+        else:
+            asked = [(where, params)] if each is None else each
+            filters = [prepare(snapshot, filter_, bound, nulls) for filter_, bound in asked]
         if each is None:
             return self._answer_all(snapshot, queries, k, filters[0], options, told)
         out = []

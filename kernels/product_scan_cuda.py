@@ -1,13 +1,13 @@
 """Scans in full precision for many queries that share a selection, by products of matrices.
 
 `scan_exact` adds in float64 what every pair of a query and a row gives, which waits for arithmetic
-from some 8 queries on: on an H200 for a half of what float32 takes, on a chip for graphics, where
-float64 has a 64th of its rate, nearly for ever. Here cuBLAS multiplies the queries by all rows in
-float32, the rows that pass with the best keys go to a shortlist, and that is compared in float64. A
-sum of d float32 products, in whatever order, is off by at most g |q| |x|, with g = d u / (1 - d u)
-and u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1): so the rows behind the
-shortlist are proved not to belong to the answer, but for near ties. Those queries end as EXHAUSTED,
-for `scan_exact` to answer. What is found is then always what it finds.
+from some 8 queries on: float64 has half the rate of float32 on an H200, a 64th on chips for
+graphics. Here cuBLAS multiplies the queries by all rows in float32, the rows that pass with the
+best keys go to a shortlist, and that is compared in float64. A sum of d float32 products, in
+whatever order, is off by at most g |q| |x|, with g = d u / (1 - d u) and u = 2^-24 (Higham,
+Accuracy and Stability of Numerical Algorithms, 3.1): so the rows behind the shortlist are proved
+not to belong to the answer, but for near ties. Those queries end as EXHAUSTED, for `scan_exact` to
+answer. What is found is then always what it finds.
 
 Bound: 2 d operations for each pair, 16 microseconds a query of 10^6 rows of 384 at 50 TFLOP/s, then
 reading their products, 4 bytes each.

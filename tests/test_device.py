@@ -284,6 +284,21 @@ def test_what_the_device_cannot_do_the_cpu_answers_and_says_so() -> None:
         assert any("answered on the CPU, not on cuda:0" in note for note in told.notes)
 
 
+def test_batches_left_to_the_cpu_have_their_own_filters() -> None:
+    index = fanns.Index.build(table(N), metric="l2")
+    years = [1990, 1998, 1990, 1800, 1998]
+    queries = np.random.default_rng(4).normal(size=(len(years), D)).astype(np.float32)
+    asked: dict[str, Any] = {"plan": "scan", "exact": True}
+    expected = index.search(queries, 4, *own_filters(years), **asked)
+    index.to("cuda")
+    for found, one in zip(
+        index.search(queries, 4, *own_filters(years), **asked), expected, strict=True
+    ):
+        same(found, one)
+        assert any("answered on the CPU" in note for note in found.explain().notes)
+    assert len(index.search(queries[:0], 4, "year > 1990", **asked)) == 0
+
+
 def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     index = fanns.Index.build(table(N), metric="l2").to("cuda")
@@ -297,7 +312,7 @@ def test_few_queries_go_where_they_are_predicted_sooner(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
 def test_many_exact_queries_by_products(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanns.device.planning.MANY", 4)
+    monkeypatch.setattr("fanns.device.searching.MANY", 4)
     index = fanns.Index.build(table(N), metric=metric)
     queries = np.random.default_rng(2).normal(size=(5, D)).astype(np.float32)
     costs = searching.DeviceCosts(0.0, 1.0, 0.0, 0.0, 1.0, full_ns=1.0, product_ns=0.1)
@@ -316,7 +331,7 @@ def test_many_exact_queries_by_products(metric: str, monkeypatch: pytest.MonkeyP
 
 
 def test_near_ties_of_products_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fanns.device.planning.MANY", 1)
+    monkeypatch.setattr("fanns.device.searching.MANY", 1)
     rows = table(N)
     flat = np.tile(np.float32(1.0), (N, D))
     equal = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), D)

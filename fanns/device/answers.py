@@ -1,6 +1,7 @@
 """What a batch on the device answered: arrays, of which hits are made when they are asked for.
 
-A device answers a query in a microsecond, and Python takes fifty for the objects that tell of it.
+Python takes fifty microseconds a query for the objects that tell of it, more than a device may need
+to answer it.
 """
 
 from __future__ import annotations

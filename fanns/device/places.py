@@ -43,3 +43,10 @@ def cut(whole: Any, shapes: Any) -> list[Any]:
         made.append(whole[start : start + used].view(kind).reshape(shape))
         start += size
     return made
+
+
+def nothing_found(m: int, k: int) -> Answers:
+    """The answers to m queries for which there are no rows."""
+    rows, distances = np.full((m, k), -1, np.int32), np.full((m, k), np.inf)
+    found, status = np.zeros(m, np.int32), np.zeros(m, np.int8)
+    return Answers(rows, distances, found, status, np.zeros((m, 4), np.int64))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fanns.calibration.model import RATES, ClusterModel
-from fanns.device.costs import MANY, DeviceCosts
+from fanns.device.costs import DeviceCosts
 from fanns.execution import Options, keep
 from fanns.expressions import Constant, Node
 from fanns.kernels.cluster_rows_cuda import MOST_CLUSTERS
@@ -129,11 +129,12 @@ def passes_all(segment: Segment, filters: Sequence[Node]) -> bool:
     return segment.live is None and list(filters) == [EVERYTHING]
 
 
-def choose_exact(segment: Segment, costs: DeviceCosts, k: int, m: int, count: int | None) -> Plans:
-    """The plans for m queries that ask for exact answers, under filters of their own, or under one
-    that `count` rows pass: then products of matrices may be faster, which multiply all rows.
+def choose_exact(segment: Segment, costs: DeviceCosts, k: int, count: int | None) -> Plans:
+    """The plans for queries that ask for exact answers: few ones, or under filters of their own
+    (None), or many under one that `count` rows pass. For these products of matrices may be faster,
+    which multiply all rows.
     """
-    if count is None or m < MANY:
+    if count is None:
         return only(DevicePlan(0, row_ns=costs.row_ns))
     full, products = DevicePlan(0, row_ns=costs.full_ns), product_plan(segment, costs, k)
     if products is None or products.query_ns >= full.predicted_ns(count):

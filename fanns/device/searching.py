@@ -26,6 +26,7 @@ from fanns.device.costs import MANY, DeviceCosts, fastest
 from fanns.device.finding import find_cuda, select
 from fanns.device.lanes import LANES, Lane
 from fanns.device.native import NativeDeviceSegment
+from fanns.device.places import nothing_found
 from fanns.device.planning import (
     EVERYTHING,
     DevicePlan,
@@ -43,7 +44,6 @@ from fanns.execution import Options, predicted_ns
 from fanns.expressions import Constant
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.memory_limit import spelled
-from fanns.paths import Answers
 from fanns.prepared import Prepared, Snapshot
 from fanns.segment import Segment
 
@@ -206,8 +206,10 @@ class DeviceSearch:
             if not self._segments[segment].has_bits:
                 costs = costs._replace(bits_ns=math.inf)
             return choose(segment, costs, [ready.bound for ready in filters], k, options)
-        count = filters[0].selections()[number].count if len(filters) == 1 else None
-        return choose_exact(segment, self._costs, min(k, segment.n), m, count)
+        count = None
+        if len(filters) == 1 and m >= MANY:  # what passes is counted here for those alone
+            count = filters[0].selections()[number].count
+        return choose_exact(segment, self._costs, min(k, segment.n), count)
 
     def _search(
         self,
@@ -224,7 +226,7 @@ class DeviceSearch:
         """
         held, m = self._segments[segment], len(queries)
         if k == 0 or not m:
-            return Found(_nothing(m, k), np.zeros(m, np.int64))
+            return Found(nothing_found(m, k), np.zeros(m, np.int64))
         size = held.batch(k, plans, len(bound) / m, self._lanes[0].workspace)
         waiting = [slice(first, min(first + size, m)) for first in range(0, m, size)][::-1]
         under_way: deque[Pending] = deque()
@@ -309,10 +311,3 @@ class DeviceSearch:
 def _held(segment: Segment, context: RowContext) -> DeviceSegment:
     """A segment that is to be moved to the device."""
     return (NativeDeviceSegment if segment.native else DeviceSegment)(segment, context)
-
-
-def _nothing(m: int, k: int) -> Answers:
-    """Answers without rows."""
-    rows, distances = np.full((m, k), -1, np.int32), np.full((m, k), np.inf)
-    found, status = np.zeros(m, np.int32), np.zeros(m, np.int8)
-    return Answers(rows, distances, found, status, np.zeros((m, 4), np.int64))

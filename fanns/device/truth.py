@@ -9,7 +9,7 @@ import numpy as np
 from fanns.calibration.samples import Nearest
 from fanns.device.columns import upload
 from fanns.device.lanes import Lane
-from fanns.device.places import cut, places_of
+from fanns.device.places import cut, nothing_found, places_of
 from fanns.device.rows import codes_of, no_selections
 from fanns.kernels.distance import METRICS
 from fanns.kernels.jit import Array
@@ -17,7 +17,7 @@ from fanns.kernels.jit_cuda import ALIGNMENT
 from fanns.kernels.masked_scan_cuda import MOST
 from fanns.kernels.scan import WORDS
 from fanns.kernels.scan_cuda import scan_codes, scan_codes_bytes
-from fanns.paths import Answers, no_answers
+from fanns.paths import Answers
 from fanns.segment import Segment
 from fanns.selection import Selection
 
@@ -50,11 +50,7 @@ class _Truth:
 
     def __call__(self, queries: Array, selection: Selection, k: int) -> Answers:
         if k == 0:
-            return no_answers(len(queries), 0)._replace(
-                found=np.zeros(len(queries), np.int32),
-                status=np.zeros(len(queries), np.int8),
-                work=np.zeros((len(queries), 4), np.int64),
-            )
+            return nothing_found(len(queries), 0)
         words, workspace = selection.words()[None], self._lane.workspace
         n, width, shortlist = self._segment.n, self._segment.codes.width, min(DEPTH * k, MOST)
         one = scan_codes_bytes(1, k, n, width, shortlist, True, workspace) + 4 * queries.shape[1]
